@@ -1,0 +1,34 @@
+# Needs only Python (3.11 or newer) and make; everything else goes into .venv.
+PYTHON ?= python3
+TORCH_INDEX ?=            # e.g. https://download.pytorch.org/whl/cpu for a CPU-only torch
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint bench gates clean
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rechub needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(strip $(TORCH_INDEX)),--extra-index-url $(strip $(TORCH_INDEX))) --editable '.[dev]'
+	@touch $@
+
+demo: .venv/.installed
+	sample_data/demo.sh
+
+test: .venv/.installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.installed
+	benchmarks/run.sh
+
+gates: .venv/.installed
+	$(BIN)/python benchmarks/gates.py
+
+clean:
+	rm -rf .venv build dist *.egg-info runs
