@@ -1,0 +1,61 @@
+"""Files that are whole or not there: written beside their place, synced, then moved into it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from rechub_cli.errors import CannotCreate
+
+
+@contextlib.contextmanager
+def atomic(path: Path | str, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """A file to write; it replaces ``path`` when the block ends well, and is removed when it does not.
+
+    Raises:
+        CannotCreate: no permission, no such folder, no space left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with creating(path):
+        try:
+            with open(temporary, mode, **options) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def creating(path: Path | str) -> Iterator[None]:
+    """Turn the operating system's refusal to write ``path`` into a CannotCreate that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        raise CannotCreate(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power loss; a no-op where folders cannot be synced."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    with atomic(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
