@@ -16,7 +16,7 @@ from torch import Tensor
 class Jagged:
     """Rows of different lengths: row i is ``values[offsets[i]:offsets[i + 1]]``."""
 
-    values: Tensor  # (N,)
+    values: Tensor  # (N,) ids, or (N, E) vectors
     offsets: Tensor  # int64 (B + 1,), rising from 0 to N
 
     def __len__(self) -> int:
@@ -30,7 +30,7 @@ class Jagged:
     @property
     def rows(self) -> Tensor:
         """int64 (N,): the row each value belongs to."""
-        return torch.repeat_interleave(self.lengths, output_size=self.values.numel())
+        return torch.repeat_interleave(self.lengths, output_size=self.values.shape[0])
 
     def padded(self, length: int | None = None, pad: int = 0) -> Tensor:
         """(B, L): each row left-aligned and filled up with ``pad``; the newest values where L cuts."""

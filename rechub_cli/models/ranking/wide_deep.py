@@ -1,0 +1,52 @@
+"""Wide & Deep, Cheng et al., DLRS 2016, https://arxiv.org/abs/1606.07792"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+from rechub_cli.batch import Batch, Output
+from rechub_cli.nn.embedding import FeatureEmbedding
+from rechub_cli.nn.inputs import require_pooled
+from rechub_cli.nn.linear import FirstOrder
+from rechub_cli.nn.mlp import MLP
+from rechub_cli.schema import Schema
+
+
+class WideDeep(nn.Module):
+    """Wide & Deep: a linear model that memorises beside a deep one that generalises.
+
+    Cheng et al., DLRS 2016, https://arxiv.org/abs/1606.07792
+    DIFF: no hand-made crosses (make a column of them, it is a feature like any other); both parts
+    use the trainer's optimizer; smaller layers than the paper's 1024-512-256, with batch norm.
+    Shape: Batch of B rows -> logits (B, T).
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        hidden_dims: Sequence[int] = (256, 128),
+        activation: Literal["relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid", "dice"] = "relu",
+        batch_norm: bool = True,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        require_pooled(schema, "wide_deep")
+        n_tasks = max(1, len(schema.tasks))
+        self.wide = FirstOrder(schema, n_tasks)
+        self.embedding = FeatureEmbedding(schema)
+        self.deep = MLP(
+            self.embedding.width + self.embedding.n_dense,
+            hidden_dims,
+            n_tasks,
+            activation=activation,
+            batch_norm=batch_norm,
+            dropout=dropout,
+        )
+
+    def forward(self, batch: Batch) -> Output:
+        embedded = self.embedding(batch)
+        return Output(self.wide(batch) + self.deep(embedded.flat, embedded.dense))

@@ -1,0 +1,67 @@
+"""Linear layers: over several inputs at once, and the first-order part of a ranking model."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rechub_cli.batch import Batch
+from rechub_cli.nn.embedding import FeatureEmbedding
+from rechub_cli.schema import Schema
+
+
+class ConcatLinear(nn.Linear):
+    """A linear layer over the concatenation of its inputs, which is never made.
+
+    Weights start as Glorot and Bengio's normal (2010), biases at zero.
+    Shape: (B, C1), (B, C2), ... with C1 + C2 + ... = in_features -> (B, out_features).
+    """
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_normal_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        parts = [part for part in inputs if part.shape[1]]
+        if len(parts) == 1:
+            return F.linear(parts[0], self.weight, self.bias)
+        weights = self.weight.split([part.shape[1] for part in parts], dim=1)
+        output = F.linear(parts[0], weights[0], self.bias)
+        for part, weight in zip(parts[1:], weights[1:], strict=True):
+            output = output + F.linear(part, weight)
+        return output
+
+
+class LogitHead(ConcatLinear):
+    """The last layer: a ConcatLinear in float32 whatever the precision of the layers before it.
+
+    A logit in bf16 would have three digits.
+    """
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            return super().forward(*(part.float() for part in inputs))
+
+
+class FirstOrder(nn.Module):
+    """The linear part of a model: one weight for each id, one for each number, a bias.
+
+    A pooled sequence counts as the pooled weights of its ids.
+    Shape: Batch of B rows -> (B, n_tasks), float32.
+    """
+
+    def __init__(self, schema: Schema, n_tasks: int) -> None:
+        super().__init__()
+        self.n_tasks = n_tasks
+        self.ids = FeatureEmbedding(schema, dim=n_tasks)
+        self.numbers = nn.Linear(self.ids.n_dense, n_tasks)
+        nn.init.zeros_(self.numbers.weight)
+        nn.init.zeros_(self.numbers.bias)
+
+    def forward(self, batch: Batch) -> Tensor:
+        embedded = self.ids(batch)
+        with torch.autocast(embedded.flat.device.type, enabled=False):
+            ids = embedded.flat.view(len(batch), -1, self.n_tasks).sum(1)
+            return ids + self.numbers(embedded.dense)

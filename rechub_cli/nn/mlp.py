@@ -1,0 +1,52 @@
+"""The multi-layer perceptron of the deep parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rechub_cli.nn.activation import activation as make_activation
+from rechub_cli.nn.linear import ConcatLinear, LogitHead
+from rechub_cli.nn.norm import BatchNorm
+
+
+class MLP(nn.Module):
+    """Hidden layers (linear, batch norm, activation, dropout), then a linear output if asked for.
+
+    The inputs count as one concatenated input. The output is float32 under autocast too.
+    Shape: (B, C1), (B, C2), ... -> (B, out_dim), or (B, hidden_dims[-1]) without an output layer.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        hidden_dims: Sequence[int],
+        out_dim: int | None = None,
+        *,
+        activation: str = "relu",
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        hidden: list[nn.Module] = []
+        width = in_dim
+        for dim in hidden_dims:
+            hidden.append(ConcatLinear(width, dim, bias=not batch_norm))  # the norm has a shift of its own
+            if batch_norm:
+                hidden.append(BatchNorm(dim))
+            hidden.append(make_activation(activation, dim))
+            if dropout:
+                hidden.append(nn.Dropout(dropout))
+            width = dim
+        self.hidden = nn.ModuleList(hidden)
+        self.output = None if out_dim is None else LogitHead(width, out_dim)
+        self.out_dim = width if out_dim is None else out_dim
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        for layer in self.hidden:
+            inputs = (layer(*inputs),)
+        if self.output is None:
+            return inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=1)
+        return self.output(*inputs)

@@ -1,0 +1,20 @@
+"""Batch normalisation that a batch of any size survives."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """BatchNorm1d that uses its running statistics where a training batch has no variance to offer.
+
+    torch raises an error for a batch of one row; here the row is normalised as in evaluation and
+    the statistics stay as they are.
+    Shape: (B, C) -> (B, C), any B.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and input.shape[0] < 2:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
