@@ -1,0 +1,168 @@
+"""A schema's columns as embedding vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rechub_cli.batch import Batch, Jagged
+from rechub_cli.errors import SpecError
+from rechub_cli.nn.fields import TableFields
+from rechub_cli.nn.numeric import NumberEmbedding
+from rechub_cli.nn.table import EmbeddingTable, Request
+from rechub_cli.schema import FIRST_UNSEEN, Feature, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A batch of B rows as vectors: F fields side by side, and what is not a field."""
+
+    flat: Tensor  # (B, width)
+    dense: Tensor  # (B, n_dense): plain numbers
+    sequences: Mapping[str, Jagged]  # pooling "none": values (N, E)
+    spans: Mapping[str, slice]  # columns of `flat` of each field
+    requests: Sequence[Request] = ()  # what was looked up, one for each table
+
+    @property
+    def stacked(self) -> Tensor:
+        """(B, F, E), where all fields have one width (see ``FeatureEmbedding.common_dim``)."""
+        return self.flat.unflatten(1, (len(self.spans), -1))
+
+    @property
+    def all(self) -> Tensor:
+        """(B, width + n_dense)"""
+        return torch.cat([self.flat, self.dense], dim=1) if self.dense.shape[1] else self.flat
+
+    def field(self, name: str) -> Tensor:
+        """(B, E) of one field."""
+        return self.flat[:, self.spans[name]]
+
+
+class FeatureEmbedding(nn.Module):
+    """Every id of a batch as a row of a table, every embedded number as a vector.
+
+    Features of one width share one table, and all their ids, lists included, are one look-up. A feature that ``shares``
+    another's vocabulary uses the same rows.
+
+    Args:
+        schema: the columns.
+        dim: one width for all fields instead of each feature's own (1: first-order weights).
+        std: deviation of the initial rows.
+
+    Attributes:
+        fields: names: sparse features, pooled sequences, embedded numbers.
+        dims: width of each field.
+        width: sum of ``dims``.
+        n_dense: columns of ``Batch.dense`` that are not embedded.
+
+    Raises:
+        SpecError: a feature has another width, or another vocabulary size, than the feature whose rows it shares.
+    """
+
+    def __init__(self, schema: Schema, *, dim: int | None = None, std: float = 1e-4) -> None:
+        super().__init__()
+        self.schema = schema
+        ids = (*schema.sparse, *schema.sequences)
+        widths = {feature.name: dim or feature.embed_dim for feature in schema.features}
+        _check_sharing(ids, widths)
+        pooled = [feature for feature in schema.sequences if feature.pooling != "none"]
+        self.numbers = NumberEmbedding(schema, dim)
+        self.fields = (*(feature.name for feature in (*schema.sparse, *pooled)), *self.numbers.fields)
+        self.dims = tuple(widths[name] for name in self.fields)
+        self.width = sum(self.dims)
+        self.n_dense = self.numbers.n_plain
+        self.layouts, self.tables = nn.ModuleDict(), nn.ModuleDict()  # both by width
+        for width in dict.fromkeys(widths[feature.name] for feature in ids):
+            layout = TableFields(schema, [feature for feature in ids if widths[feature.name] == width])
+            self.layouts[str(width)], self.tables[str(width)] = layout, layout.new_table(width, std)
+        self._max_pooled = [feature.name for feature in pooled if feature.pooling == "max"]
+        self._droppable = [(c, feature) for c, feature in enumerate(schema.sparse) if feature.id_dropout]
+        ends = torch.tensor([0, *self.dims]).cumsum(0).tolist()
+        self._spans = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.fields)}
+
+    def common_dim(self, model: str) -> int:
+        """The one width of all fields.
+
+        Raises:
+            SpecError: there are several widths, or no fields.
+        """
+        if len(set(self.dims)) == 1:
+            return self.dims[0]
+        if not self.dims:
+            raise SpecError(f"model {model} needs at least one sparse feature, pooled sequence or embedded number")
+        names: dict[int, list[str]] = {}
+        for name, dim in zip(self.fields, self.dims, strict=True):
+            names.setdefault(dim, []).append(name)
+        widths = "; ".join(f"{dim}: {', '.join(names[dim])}" for dim in names)
+        raise SpecError(f"model {model} needs the same embed_dim for all features, but there are several ({widths})")
+
+    def forward(self, batch: Batch, like: Embedded | None = None) -> Embedded:
+        """Look up a batch.
+
+        Args:
+            batch: rows of the schema.
+            like: what another embedding of the same schema made of the same batch. Where both keep one table, the work
+                of bringing equal ids together is then done once: say so for first-order weights.
+        """
+        if like is not None and len(like.requests) == len(self.layouts) == 1:
+            requests = like.requests
+        else:
+            sparse = self._dropped(batch.sparse)
+            requests = [layout.request(sparse, batch.sequences) for layout, _ in self._tables()]
+        answers: list[Tensor] = []  # (B, fields of the table, E)
+        sequences: dict[str, Jagged] = {}
+        for (layout, table), request in zip(self._tables(), requests, strict=True):
+            fields, listed = table.answer(request)
+            answers.append(fields)
+            sequences.update(layout.lists(listed, batch.sequences))
+        others = {name: _max_pooled(sequences.pop(name)) for name in self._max_pooled}
+        numbers, dense = self.numbers(batch.dense)
+        flat = self._flat(answers, {**others, **numbers}, batch)
+        return Embedded(flat, dense, sequences, self._spans, requests)
+
+    def _tables(self) -> Iterator[tuple[TableFields, EmbeddingTable]]:
+        pairs = zip(self.layouts.values(), self.tables.values(), strict=True)
+        return cast("Iterator[tuple[TableFields, EmbeddingTable]]", pairs)
+
+    def _flat(self, answers: Sequence[Tensor], others: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        if len(answers) == 1 and not others:
+            return answers[0].flatten(1)  # already in field order: nothing is copied
+        parts = dict(others)
+        for (layout, _), answer in zip(self._tables(), answers, strict=True):
+            parts.update(zip(layout.fields, answer.unbind(1), strict=True))
+        return torch.cat([parts[name] for name in self.fields], dim=1) if parts else batch.dense[:, :0]
+
+    def _dropped(self, sparse: Tensor) -> Tensor:
+        """In training, some ids of features with ``id_dropout`` become unseen ones, so that those rows are trained."""
+        if not self.training or not self._droppable:
+            return sparse
+        sparse = sparse.clone()
+        for column, feature in self._droppable:
+            ids, known = sparse[:, column], FIRST_UNSEEN + feature.oov_buckets
+            dropped = (torch.rand(len(ids), device=ids.device) < feature.id_dropout) & (ids >= known)
+            unseen = torch.randint(FIRST_UNSEEN, known, ids.shape, dtype=ids.dtype, device=ids.device)
+            sparse[:, column] = torch.where(dropped, unseen, ids)
+        return sparse
+
+
+def _max_pooled(lists: Jagged) -> Tensor:
+    """(B, E): the greatest value of each list; zero where it is empty."""
+    order = torch.arange(lists.values.shape[0], device=lists.values.device)
+    return F.embedding_bag(order, lists.values, lists.offsets, mode="max", include_last_offset=True)
+
+
+def _check_sharing(features: Sequence[Feature], widths: Mapping[str, int]) -> None:
+    owners = {feature.name: feature for feature in features}
+    for feature in features:
+        owner = owners.setdefault(feature.table, feature)
+        if feature.vocab_size != owner.vocab_size or widths[feature.name] != widths[owner.name]:
+            raise SpecError(
+                f"feature {feature.name} shares the rows of {feature.table}, so both need the same embed_dim "
+                f"({widths[feature.name]} and {widths[owner.name]}) and the same vocabulary "
+                f"({feature.vocab_size} and {owner.vocab_size} ids)"
+            )

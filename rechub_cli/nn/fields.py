@@ -1,0 +1,71 @@
+"""How a batch asks one table for its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rechub_cli.batch import Jagged
+from rechub_cli.nn.table import EmbeddingTable, Request
+from rechub_cli.schema import Feature, Schema
+
+
+class TableFields(nn.Module):
+    """The sparse and sequence features whose rows lie in one table.
+
+    Attributes:
+        fields: the columns of the table's answer: sparse features, then lists pooled by sum or mean.
+        listed: sequences whose rows come one by one.
+    """
+
+    columns: Tensor
+    offsets: Tensor
+
+    def __init__(self, schema: Schema, features: Sequence[Feature]) -> None:
+        super().__init__()
+        self.sizes = {feature.table: feature.vocab_size for feature in features}
+        self.oov_buckets = {feature.table: feature.oov_buckets for feature in features}
+        starts, total = {}, 0
+        for name, size in self.sizes.items():
+            starts[name] = total
+            total += size
+        names = {feature.name for feature in features}
+        columns = [column for column, feature in enumerate(schema.sparse) if feature.name in names]
+        sparse = [schema.sparse[column] for column in columns]
+        sequences = [feature for feature in schema.sequences if feature.name in names]
+        self.starts = {feature.name: starts[feature.table] for feature in features}
+        self.pooled = {feature.name: feature.pooling for feature in sequences if feature.pooling in ("sum", "mean")}
+        self.listed = [feature.name for feature in sequences if feature.name not in self.pooled]
+        self.fields = [*(feature.name for feature in sparse), *self.pooled]
+        self.every_column = len(columns) == len(schema.sparse)
+        self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
+        offsets = torch.tensor([self.starts[feature.name] for feature in sparse], dtype=torch.int32)
+        self.register_buffer("offsets", offsets, persistent=False)
+
+    def new_table(self, dim: int, std: float) -> EmbeddingTable:
+        return EmbeddingTable(self.sizes, dim, std=std, oov_buckets=self.oov_buckets)
+
+    def request(self, sparse: Tensor, sequences: Mapping[str, Jagged]) -> Request:
+        """Ids of all sparse features (B, S) and of the lists -> row numbers of the table."""
+        mine = sparse if self.every_column else sparse.index_select(1, self.columns)
+
+        def rows(name: str) -> Jagged:
+            jagged = sequences[name]
+            return Jagged(jagged.values + self.starts[name], jagged.offsets)
+
+        listed = [rows(name).values for name in self.listed]
+        return Request(
+            mine + self.offsets,
+            [(rows(name), pooling) for name, pooling in self.pooled.items()],
+            torch.cat(listed) if listed else None,
+        )
+
+    def lists(self, listed: Tensor, sequences: Mapping[str, Jagged]) -> dict[str, Jagged]:
+        """The table's listed rows (N, E), by sequence."""
+        counts = [sequences[name].values.numel() for name in self.listed]
+        return {
+            name: Jagged(rows, sequences[name].offsets)
+            for name, rows in zip(self.listed, listed.split(counts), strict=True)
+        }

@@ -1,0 +1,201 @@
+"""One table of embedding rows for several features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from rechub_cli.batch import Jagged
+from rechub_cli.nn.rows import Grouped, group, segment_sum, sparse_grad
+from rechub_cli.schema import FIRST_UNSEEN
+
+
+@dataclass(slots=True)
+class Request:
+    """The rows that a batch of B rows asks of a table, as row numbers of the table (int32).
+
+    The answer has B x (S + P) rows, one for each field: S plain ids, then P pooled lists; and one row for each
+    ``listed`` id.
+    Two tables with the same offsets can answer the same request, and share its grouping.
+    """
+
+    ids: Tensor  # (B, S)
+    pooled: Sequence[tuple[Jagged, str]] = ()  # ids, "sum" or "mean"
+    listed: Tensor | None = None  # (N,)
+    _grouped: tuple[Grouped, Tensor, Tensor | None] | None = field(default=None, init=False, repr=False)
+
+    def grouped(self) -> tuple[Grouped, Tensor, Tensor | None]:
+        """The distinct rows; and for each occurrence, in their order: its row of the answer, and its weight there."""
+        if self._grouped is None:
+            parts = [self.ids.flatten(), *(jagged.values for jagged, _ in self.pooled)]
+            if self.listed is not None:
+                parts.append(self.listed)
+            grouped = group(parts[0] if len(parts) == 1 else torch.cat(parts))
+            if not self.pooled:
+                self._grouped = grouped, grouped.order, None
+            else:
+                source, weights = self._sources()
+                self._grouped = grouped, source[grouped.order], None if weights is None else weights[grouped.order]
+        return self._grouped
+
+    def _sources(self) -> tuple[Tensor, Tensor | None]:
+        size, sparse = self.ids.shape
+        fields = sparse + len(self.pooled)
+        answer = torch.arange(size * fields, device=self.ids.device).view(size, fields)
+        sources = [answer[:, :sparse].flatten()]
+        weights = [torch.ones(sources[0].numel(), device=self.ids.device)]
+        for column, (jagged, mode) in enumerate(self.pooled, start=sparse):
+            rows, lengths = jagged.rows, jagged.lengths.float()
+            sources.append(answer[:, column][rows])
+            weights.append((lengths.reciprocal() if mode == "mean" else torch.ones_like(lengths))[rows])
+        if self.listed is not None:
+            count = self.listed.numel()
+            sources.append(torch.arange(size * fields, size * fields + count, device=self.ids.device))
+            weights.append(torch.ones(count, device=self.ids.device))
+        only_sums = all(mode == "sum" for _, mode in self.pooled)
+        return torch.cat(sources), None if only_sums else torch.cat(weights)
+
+
+class _Answer(torch.autograd.Function):
+    """Rows and pooled rows, laid out as a model wants them, in one node: nothing between is kept or copied."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, request: Request, padding: Tensor, sparse: bool) -> tuple[Tensor, Tensor]:
+        ctx.request, ctx.padding, ctx.sparse, ctx.shape = request, padding, sparse, weight.shape
+        size, plain = request.ids.shape
+        ids = request.ids
+        if request.pooled:  # the places of pooled fields are filled in below
+            ids = ids.new_zeros(size, plain + len(request.pooled))
+            ids[:, :plain] = request.ids
+        fields = F.embedding(ids, weight)
+        for column, (jagged, mode) in enumerate(request.pooled, start=plain):
+            fields[:, column] = F.embedding_bag(
+                jagged.values, weight, jagged.offsets.to(jagged.values.dtype), mode=mode, include_last_offset=True
+            )
+        listed = weight.new_empty(0, weight.shape[1])
+        if request.listed is not None:
+            listed = F.embedding(request.listed, weight)
+        return fields, listed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, fields: Tensor, listed: Tensor) -> tuple[Tensor, None, None, None]:
+        grouped, source, weights = ctx.request.grouped()
+        grad = fields.reshape(-1, ctx.shape[1])
+        if ctx.request.listed is not None:
+            grad = torch.cat([grad, listed])
+        values = segment_sum(grad, source, grouped.starts, weights)
+        if grouped.rows.numel():  # padding rows stay as they are
+            place = torch.searchsorted(grouped.rows, ctx.padding).clamp_(max=grouped.rows.numel() - 1)
+            values.index_fill_(0, place[grouped.rows[place] == ctx.padding], 0.0)
+        if ctx.sparse:
+            grad = sparse_grad(grouped.rows, values, ctx.shape)
+        else:
+            grad = values.new_zeros(ctx.shape).index_copy_(0, grouped.rows, values)
+        return grad, None, None, None
+
+
+class EmbeddingTable(nn.Module):
+    """Rows for several features in one parameter ``weight`` (V, E); a feature's rows start at ``row_offset(name)``.
+
+    Reserved rows (padding, missing, unseen) are zero at first, the others normal with deviation ``std``. Padding rows
+    never get a gradient. ``sparse_grad`` False: the gradient is dense, for any optimizer of torch. True: it is a sparse
+    tensor of distinct rows in rising order, for the optimizers of ``rechub_cli.optim``.
+
+    A state dict holds ``rows.<feature>`` (vocab_size, E) for each feature.
+
+    Args:
+        sizes: vocabulary size of each feature.
+        dim: E.
+        std: deviation of the initial values.
+        oov_buckets: number of unseen ids of a feature, where it is not 1.
+
+    Raises:
+        ValueError: there is no feature, or the table has 2^31 rows or more.
+    """
+
+    padding: Tensor
+
+    def __init__(
+        self, sizes: Mapping[str, int], dim: int, *, std: float = 1e-4, oov_buckets: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__()
+        if not sizes:
+            raise ValueError("an embedding table needs at least one feature")
+        self.sizes, self.dim, self.sparse_grad = dict(sizes), dim, False
+        self._offsets: dict[str, int] = {}
+        total = 0
+        for name, size in sizes.items():
+            self._offsets[name] = total
+            total += size
+        if total >= 2**31:
+            raise ValueError(f"an embedding table holds fewer than 2^31 rows; {total} were asked for")
+        self.weight = nn.Parameter(torch.empty(total, dim))
+        self.register_buffer("padding", torch.tensor(list(self._offsets.values())), persistent=False)
+        self.reset_parameters(std, oov_buckets or {})
+
+    @torch.no_grad()
+    def reset_parameters(self, std: float, oov_buckets: Mapping[str, int]) -> None:
+        self.weight.normal_(0, std)
+        for name, offset in self._offsets.items():
+            reserved = min(FIRST_UNSEEN + oov_buckets.get(name, 1), self.sizes[name])
+            self.weight[offset : offset + reserved] = 0
+
+    def row_offset(self, name: str) -> int:
+        """Row of the feature's id 0."""
+        return self._offsets[name]
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Row numbers (int32, any shape) -> (..., E)."""
+        fields, _ = self.answer(Request(ids.reshape(-1, 1)))
+        return fields.view(*ids.shape, self.dim)
+
+    def answer(self, request: Request) -> tuple[Tensor, Tensor]:
+        """Fields (B, S + P, E) and listed rows (N, E); the pooled list of no ids is zero."""
+        return _Answer.apply(self.weight, request, self.padding, self.sparse_grad)
+
+    def rows(self, name: str) -> Tensor:
+        """The rows of one feature (vocab_size, E): a view."""
+        return self.weight[self._offsets[name] : self._offsets[name] + self.sizes[name]]
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        for name in self.sizes:
+            rows = self.rows(name)
+            destination[f"{prefix}rows.{name}"] = rows if keep_vars else rows.detach()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        expected = {f"{prefix}rows.{name}": name for name in self.sizes}
+        for key, name in expected.items():
+            if key not in state_dict:
+                if strict:
+                    missing_keys.append(key)
+                continue
+            rows, saved = self.rows(name), state_dict[key]
+            if saved.shape != rows.shape:
+                error_msgs.append(
+                    f"size mismatch for {key}: copying a param with shape {tuple(saved.shape)} from checkpoint, "
+                    f"the shape in current model is {tuple(rows.shape)}."
+                )
+                continue
+            with torch.no_grad():
+                rows.copy_(saved)
+        if strict:
+            unexpected_keys.extend(key for key in state_dict if key.startswith(prefix) and key not in expected)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.sizes)} features, {self.weight.shape[0]} rows, dim {self.dim}"

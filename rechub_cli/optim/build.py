@@ -1,0 +1,101 @@
+"""The optimizers of a model: one for its dense parameters, and one beside it for its embedding tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from rechub_cli.errors import SpecError
+from rechub_cli.nn.table import EmbeddingTable
+from rechub_cli.optim.lazy_adam import LazyAdam
+from rechub_cli.optim.rowwise_adagrad import RowwiseAdagrad
+
+NAMES = ("auto", "lazy_adam", "rowwise_adagrad", "same")
+LAZY_FROM = 1_000_000  # values of a table from which touching only the rows of a batch is faster
+ROWWISE_ADAGRAD_LR = 0.02
+_ADAMS = (torch.optim.Adam, torch.optim.AdamW)
+_FUSED = (*_ADAMS, torch.optim.SGD, torch.optim.Adagrad)
+
+
+def build_optimizers(
+    model: nn.Module,
+    optimizer_fn: Callable[..., Optimizer],
+    optimizer_params: Mapping[str, Any] | None = None,
+    embedding_optimizer: Mapping[str, Any] | None = None,
+) -> list[Optimizer]:
+    """The dense optimizer, and the one of the embedding tables where it is another.
+
+    A model without an ``EmbeddingTable`` gets just ``optimizer_fn(model.parameters(), **optimizer_params)``. Otherwise
+    each table is told which kind of gradient its optimizer takes.
+
+    Args:
+        model: its parameters are on their device already.
+        optimizer_fn: a class of torch.optim, or what else makes an optimizer of parameters.
+        optimizer_params: its keyword arguments.
+        embedding_optimizer: ``name``, ``lr`` and ``l2``, all optional.
+            ``lazy_adam`` and ``rowwise_adagrad`` touch only the rows of a batch; ``l2`` adds ``l2 * row`` to their
+            gradient. ``same``: the dense optimizer updates every row at every step, with ``l2`` as weight decay.
+            ``auto`` (the default): ``lazy_adam`` for large tables where the dense optimizer is Adam or AdamW, else
+            ``same``. ``lr``: that of the dense optimizer (``rowwise_adagrad``: 0.02) if not given.
+
+    Raises:
+        SpecError: the name is unknown, or ``l2`` is asked of an optimizer that has no weight decay.
+    """
+    params = dict(optimizer_params or {})
+    tables = [module for module in model.modules() if isinstance(module, EmbeddingTable)]
+    if not tables:
+        return [optimizer_fn(model.parameters(), **params)]
+    wanted = {"name": "auto", "lr": None, "l2": 0.0, **(embedding_optimizer or {})}
+    names = {id(table.weight): _choose(wanted["name"], optimizer_fn, table) for table in tables}
+    for table in tables:
+        table.sparse_grad = names[id(table.weight)] != "same"
+    weights = list({id(table.weight): table.weight for table in tables}.values())
+    same = [weight for weight in weights if names[id(weight)] == "same" and weight.requires_grad]
+    rows = [weight for weight in weights if names[id(weight)] != "same" and weight.requires_grad]
+    dense = [parameter for parameter in model.parameters() if id(parameter) not in names and parameter.requires_grad]
+
+    optimizers = []
+    lr = wanted["lr"]
+    if dense or same:
+        if _can_fuse(optimizer_fn, params, [*dense, *same]):
+            params["fused"] = True
+        groups: list[dict[str, Any]] = [{"params": dense}] if dense else []
+        if same:
+            own = {} if lr is None else {"lr": lr}
+            groups.append({"params": same, "weight_decay": wanted["l2"], **own})
+        optimizer = optimizer_fn(groups, **params)
+        if same and wanted["l2"] and "weight_decay" not in optimizer.defaults:
+            name = type(optimizer).__name__
+            raise SpecError(f"{name} has no weight decay, so embedding_optimizer.l2 cannot be used with `same`")
+        optimizers.append(optimizer)
+        lr = optimizer.defaults.get("lr", 1e-3) if lr is None else lr
+    elif lr is None:
+        lr = params.get("lr", 1e-3)
+    if rows and names[id(rows[0])] == "lazy_adam":
+        adam = {key: params[key] for key in ("betas", "eps") if key in params and optimizer_fn in _ADAMS}
+        optimizers.append(LazyAdam(rows, lr=lr, weight_decay=wanted["l2"], **adam))
+    elif rows:
+        lr = ROWWISE_ADAGRAD_LR if wanted["lr"] is None else lr
+        optimizers.append(RowwiseAdagrad(rows, lr=lr, weight_decay=wanted["l2"]))
+    return optimizers
+
+
+def _choose(name: str, optimizer_fn: Callable[..., Optimizer], table: EmbeddingTable) -> str:
+    if name not in NAMES:
+        raise SpecError(f"unknown embedding optimizer {name!r}. Known: {', '.join(NAMES)}")
+    if name != "auto":
+        return name
+    return "lazy_adam" if optimizer_fn in _ADAMS and table.weight.numel() >= LAZY_FROM else "same"
+
+
+def _can_fuse(optimizer_fn: Callable[..., Optimizer], params: Mapping[str, Any], weights: list[nn.Parameter]) -> bool:
+    """One pass over the parameters instead of one for each operation, where torch has it and nothing else was asked."""
+    return (
+        optimizer_fn in _FUSED
+        and not {"fused", "foreach", "differentiable"} & params.keys()
+        and all(weight.device.type in ("cpu", "cuda") and weight.is_floating_point() for weight in weights)
+    )

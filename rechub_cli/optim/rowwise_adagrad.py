@@ -1,0 +1,69 @@
+"""Adagrad with one accumulator for each embedding row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rechub_cli.nn.rows import sparse_rows
+
+
+class RowwiseAdagrad(torch.optim.Optimizer):
+    """Row-wise Adagrad, as used for the tables of DLRM (Naumov et al., 2019, https://arxiv.org/abs/1906.00091).
+
+    ``sum += mean(grad ** 2)`` over a row, ``row -= lr * grad / (sqrt(sum) + eps)``. Its state is one number a row, and
+    rows without a gradient are not touched.
+
+    Gradients are sparse (V, E), best with distinct rows in rising order; dense ones update every row.
+
+    Args:
+        params: two-dimensional parameters, or groups of them.
+        lr: step size; about twenty times that of Adam suits it.
+        eps: keeps the division finite.
+        weight_decay: adds ``weight_decay * row`` to the gradient of a touched row.
+    """
+
+    def __init__(self, params: Any, lr: float = 0.02, eps: float = 1e-8, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update every row that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for options in self.param_groups:
+            for weight in options["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, options)
+        return loss
+
+    def _update(self, weight: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if not state:
+            state["sum"] = weight.new_zeros(weight.shape[0])
+        total = state["sum"]
+        if not grad.is_sparse:
+            _adagrad(weight, grad, total, options)
+            return
+        rows, grad = sparse_rows(grad)
+        if not rows.numel():
+            return
+        part, part_total = F.embedding(rows, weight), total.index_select(0, rows)
+        _adagrad(part, grad, part_total, options)
+        weight.index_copy_(0, rows, part)
+        total.index_copy_(0, rows, part_total)
+
+
+def _adagrad(weight: Tensor, grad: Tensor, total: Tensor, options: dict[str, Any]) -> None:
+    """One step in place."""
+    if options["weight_decay"]:
+        grad = grad.add(weight, alpha=options["weight_decay"])
+    total.add_(torch.linalg.vecdot(grad, grad), alpha=1 / grad.shape[1])
+    scale = total.sqrt().add_(options["eps"]).reciprocal_()
+    weight.addcmul_(grad, scale[:, None], value=-options["lr"])
