@@ -1,0 +1,113 @@
+"""The ``rechub`` command: its commands, and how errors before a command's start are shown."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import itertools
+import os
+import sys
+
+# Typer reads this when it is imported: without a terminal, help is plain text, and quicker by 0.1 s.
+if not sys.stdout or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+    os.environ.setdefault("TYPER_USE_RICH", "0")
+
+import typer
+
+from rechub_cli.cli.command import BROKEN_PIPE, INTERRUPTED, command, flush_stdout
+from rechub_cli.cli.console import hush_stdout, say
+from rechub_cli.cli.evaluate import evaluate
+from rechub_cli.cli.init import init
+from rechub_cli.cli.models import models_app
+from rechub_cli.cli.predict import predict
+from rechub_cli.cli.train_ctr import train_ctr
+from rechub_cli.cli.validate import validate
+from rechub_cli.cli.version import version
+from rechub_cli.run.events import Event
+
+EPILOG = """Exit codes: 0 done; 1 run failed; 2 usage; 3 check failed; 65 bad data; 66 no input; 69 device, package
+or plugin missing; 70 bug; 73 cannot write; 75 busy; 78 bad spec; 130, 143, 141 stopped by a signal or a closed pipe."""
+
+VARIABLES = ("RUNS_DIR", "DEVICE", "LOG_FORMAT", "PROGRESS", "PLUGINS", "DEBUG", "NO_COLOR")
+
+
+def make_app() -> typer.Typer:
+    """All commands. Their bodies import what they need; their signatures need only typer."""
+    app = typer.Typer(
+        name="rechub",
+        help="Train, evaluate, predict with recommender models, straight from Parquet and CSV files.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    command(app, "train-ctr", rich_help_panel="Train")(train_ctr)
+    command(app, "evaluate", rich_help_panel="Use")(evaluate)
+    command(app, "predict", rich_help_panel="Use")(predict)
+    command(app, "init", rich_help_panel="Prepare")(init)
+    command(app, "validate", rich_help_panel="Prepare")(validate)
+    app.add_typer(models_app(), name="models", rich_help_panel="Prepare")
+    command(app, "version", rich_help_panel="Help")(version)
+    return app
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run())
+
+
+def run() -> int:
+    """Parse the command line and run it; returns the exit code."""
+    warn_of_unknown_variables()
+    try:
+        code = make_app()(standalone_mode=False, prog_name="rechub")
+    except typer.TyperException as error:
+        code = usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except SystemExit as error:  # Typer's answer to a closed pipe, among others
+        broken = isinstance(error.__context__, OSError) and error.__context__.errno == errno.EPIPE
+        code = BROKEN_PIPE if broken else error.code if isinstance(error.code, int) else 1
+        if broken:
+            hush_stdout(None)
+    except OSError as error:  # help text that cannot be written
+        say(f"error: cannot write standard output: {error.strerror}")
+        hush_stdout(None)
+        code = 73
+    return flush_stdout() or int(code or 0)
+
+
+def usage(error: typer.TyperException) -> int:
+    """A wrong flag or argument: one plain message, or one JSON event."""
+    code = int(getattr(error, "exit_code", 2))
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    if not text or text.startswith("Usage:"):  # no arguments at all: Typer's help, printed or to be printed
+        say(text)
+        return code
+    if "json" in wanted_log_format():
+        say(Event("error", text, "error", {"code": "usage", "exit": code}).to_json())
+        return code
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "rechub"
+    say(f"error: {text[0].lower()}{text[1:]}\nSee: {where} --help")
+    return code
+
+
+def wanted_log_format() -> str:
+    """What ``--log-format`` says, found without the parser, which has just failed."""
+    words = [*sys.argv[1:], ""]
+    for word, after in itertools.pairwise(words):
+        if word.startswith("--log-format"):
+            return word.partition("=")[2] or after
+    return os.environ.get("RECHUB_LOG_FORMAT", "")
+
+
+def warn_of_unknown_variables() -> None:
+    known = {f"RECHUB_{name}" for name in VARIABLES}
+    for name in sorted(os.environ):
+        if name.startswith("RECHUB_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            say(f"warning: unknown environment variable {name}{hint}")

@@ -1,0 +1,70 @@
+"""``rechub evaluate RUN``"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from rechub_cli.cli import options
+from rechub_cli.cli.console import Console
+
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", metavar="NAME", help="A metric besides the run's own; repeat.", show_default=False),
+]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="CONDITION",
+        help="Exit 3 unless it holds: 'auc >= 0.75', 'calibration in 0.95..1.05'; repeat.",
+        show_default=False,
+    ),
+]
+
+
+def evaluate(
+    console: Console,
+    run: options.RunFolder,
+    data: options.Data = None,
+    metric: Metrics = None,
+    require: Require = None,
+    input_format: options.InputFormat = "auto",
+    limit_rows: options.LimitRows = None,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    plugin: options.Plugin = False,
+) -> None:
+    """Compute a trained model's metrics on labelled data."""
+    from rechub_cli.run.events import Events
+    from rechub_cli.run.signals import Stop
+    from rechub_cli.workflows.evaluate import EvaluateRequest, evaluate
+
+    with Stop(console.interrupted) as stop:
+        outcome = evaluate(
+            EvaluateRequest(
+                run=run,
+                data=data,
+                metrics=tuple(metric or ()),
+                require=tuple(require or ()),
+                input_format=input_format,
+                limit_rows=limit_rows,
+                batch_size=batch_size,
+                device=device or os.environ.get("RECHUB_DEVICE") or None,
+                threads=threads,
+                plugin=plugin,
+            ),
+            Events(console),
+            stop,
+        )
+    console.close_view()
+    if console.output.json:
+        console.document(outcome.to_json())
+    else:
+        width = max(map(len, outcome.metrics), default=0)
+        for name, value in outcome.metrics.items():
+            console.result(f"{name:<{width}}  {value:.6f}")
+    outcome.raise_if_failed()

@@ -1,0 +1,85 @@
+"""``rechub predict RUN``"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from rechub_cli.cli import options
+from rechub_cli.cli.console import Console
+
+OutputFile = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE|-", help="Where the scores go; - is standard output.", show_default=False
+    ),
+]
+OutputFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--output-format",
+        metavar="FORMAT",
+        help="csv, jsonl, parquet or arrow; by default from FILE's name.",
+        show_default=False,
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep", metavar="COLUMNS", help="Columns of the data to carry along: a,b; repeat.", show_default=False
+    ),
+]
+NoHeader = Annotated[bool, typer.Option("--no-header", help="CSV without its first line.", show_default=False)]
+
+
+def predict(
+    console: Console,
+    run: options.RunFolder,
+    data: options.Data = None,
+    output: OutputFile = None,
+    keep: Keep = None,
+    input_format: options.InputFormat = "auto",
+    output_format: OutputFormat = None,
+    no_header: NoHeader = False,
+    limit_rows: options.LimitRows = None,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    plugin: options.Plugin = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Score raw rows with a trained model, in their order."""
+    from rechub_cli.run.events import Events
+    from rechub_cli.run.signals import Stop
+    from rechub_cli.workflows.predict import PredictRequest, predict
+
+    with Stop(console.interrupted) as stop:
+        outcome = predict(
+            PredictRequest(
+                run=run,
+                data=data,
+                output=output,
+                keep=tuple(name.strip() for names in keep or () for name in names.split(",") if name.strip()),
+                input_format=input_format,
+                output_format=output_format,
+                header=not no_header,
+                limit_rows=limit_rows,
+                batch_size=batch_size,
+                device=device or os.environ.get("RECHUB_DEVICE") or None,
+                threads=threads,
+                plugin=plugin,
+                overwrite=overwrite,
+            ),
+            Events(console),
+            stop,
+            stdout=console.stdout if output == "-" else None,
+        )
+    console.close_view()
+    if output == "-":
+        return
+    if console.output.json:
+        console.document(outcome.to_json())
+    else:
+        console.result(str(outcome.output))

@@ -1,0 +1,56 @@
+"""``rechub validate SPEC``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rechub_cli.cli import options
+from rechub_cli.cli.console import Console
+
+Print = Annotated[
+    bool, typer.Option("--print", help="Print the resolved spec with the origin of each value.", show_default=False)
+]
+
+
+def validate(
+    console: Console,
+    spec: options.SpecFile,
+    overrides: options.Set = None,
+    train: options.Train = None,
+    valid: options.Valid = None,
+    test: options.Test = None,
+    input_format: options.InputFormat = "auto",
+    limit_rows: options.LimitRows = None,
+    print_spec: Print = False,
+) -> None:
+    """Check a spec and its data: everything that can be known before training."""
+    from rechub_cli.run.events import Events
+    from rechub_cli.run.signals import Stop
+    from rechub_cli.workflows.validate import ValidateRequest, validate
+
+    with Stop(console.interrupted) as stop:
+        outcome = validate(
+            ValidateRequest(
+                spec=spec,
+                overrides=tuple(overrides or ()),
+                train=train,
+                valid=valid,
+                test=test,
+                input_format=input_format,
+                limit_rows=limit_rows,
+                print_only=print_spec,
+            ),
+            Events(console),
+            stop,
+        )
+    console.close_view()
+    if console.output.json:
+        console.document(outcome.to_json())
+    elif print_spec:
+        console.result(outcome.resolved.rstrip("\n"))
+    else:
+        for line in outcome.lines():
+            console.result(line)
+    outcome.raise_if_failed()

@@ -1,0 +1,202 @@
+"""A run's directory: made once, locked by the one process that writes it, opened read-only by all others."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from rechub_cli.errors import Busy, CannotCreate, DataError, NoInput
+from rechub_cli.files import creating, write_text
+from rechub_cli.run.events import finite
+
+FORMAT = 1  # of the directory; rises when older readers cannot read it
+
+
+class Run:
+    """One run directory. ``info`` is the content of ``run.json``."""
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path = path
+        self.info = info
+        self._lock: IO[str] | None = None
+        self._replaced: Path | None = None  # the run that --overwrite moved aside
+        self._made_parents: list[Path] = []
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @classmethod
+    def create(
+        cls,
+        output: str | None,
+        model: str,
+        *,
+        runs_dir: str = "runs",
+        overwrite: bool = False,
+        wait: float = 0,
+        argv: Sequence[str] = (),
+    ) -> Run:
+        """A new, empty, locked directory: ``output``, or ``runs_dir/<UTC second>-<model>-<6 hex>``.
+
+        Raises:
+            CannotCreate: it exists and is not empty (without ``overwrite``), or cannot be made.
+            Busy: ``overwrite`` of a run that a live process is writing.
+        """
+        path = Path(output) if output else Path(runs_dir) / new_name(model)
+        check_output(output, overwrite)
+        run = cls(path, {})
+        with creating(path):
+            run._made_parents = [folder for folder in path.absolute().parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                run._move_aside(wait)
+            path.mkdir(exist_ok=False)
+        run._take_lock(wait, argv)
+        started = datetime.now(UTC)
+        run.update(
+            format=FORMAT, run=run.name, status="running", argv=list(argv), pid=os.getpid(), started=iso(started)
+        )
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """An existing run, to read only; nothing is locked or written.
+
+        Raises:
+            NoInput: there is no run at ``path``.
+            DataError: its ``run.json`` is damaged or of a later format.
+        """
+        path = Path(path)
+        file = path / "run.json"
+        try:
+            info = json.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            found = "has no run.json" if path.exists() else "does not exist"
+            raise NoInput(f"{path} is not a run directory: it {found}") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read: {error}; restore it or train again") from error
+        if not isinstance(info, dict) or not isinstance(info.get("format"), int):
+            raise DataError(f"{file} is damaged: it is not the record of a run; restore it or train again")
+        if info["format"] > FORMAT:
+            raise DataError(
+                f"{path} was written by a later rechub (format {info['format']}, known {FORMAT}): update rechub"
+            )
+        return cls(path, info)
+
+    def update(self, **changes: Any) -> None:
+        """Change ``run.json``, atomically."""
+        self.info.update(changes)
+        data, nonfinite = finite(self.info)
+        write_text(self.path / "run.json", json.dumps(data | ({"nonfinite": nonfinite} if nonfinite else {}), indent=2))
+
+    def finish(self, status: str, exit_code: int, **changes: Any) -> None:
+        """The run's last word: status done | failed | interrupted. A done run becomes ``latest``."""
+        self.update(status=status, exit=exit_code, ended=iso(datetime.now(UTC)), **changes)
+        if self._replaced:
+            shutil.rmtree(self._replaced, ignore_errors=True)
+        if status == "done":
+            self._point_latest()
+
+    def discard(self) -> None:
+        """Undo ``create``: nothing was trained, so nothing stays; a run moved aside comes back."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._replaced:
+            self._replaced.rename(self.path)
+        for folder in self._made_parents:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def close(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def _move_aside(self, wait: float) -> None:
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+            return
+        self._take_lock(wait, ())
+        self._replaced = self.path.with_name(f".{self.path.name}.{os.getpid()}.replaced")
+        self.path.rename(self._replaced)
+        self.close()
+
+    def _take_lock(self, wait: float, argv: Sequence[str]) -> None:
+        lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    break  # a file system without locks: go on without
+                if time.monotonic() >= deadline:
+                    lock.seek(0)
+                    holder = lock.read().strip() or "another process"
+                    lock.close()
+                    raise Busy(f"run {self.path} is in use by {holder}; use --wait 600 or another -o") from error
+            time.sleep(0.2)
+        lock.truncate(0)
+        command = " ".join(["rechub", *argv[1:]])
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%H:%M} UTC ({command})\n")
+        lock.flush()
+        self._lock = lock
+
+    def _point_latest(self) -> None:
+        latest = self.path.parent / "latest"
+        if latest.exists() and not latest.is_symlink():
+            return
+        temporary = self.path.parent / f".latest.{os.getpid()}.tmp"
+        with contextlib.suppress(OSError):  # a file system without links: `latest` is a convenience
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(self.name)
+            os.replace(temporary, latest)
+
+
+def check_output(output: str | None, overwrite: bool) -> None:
+    """Find out before any work whether a run can be created at ``output``.
+
+    Raises:
+        CannotCreate: it is a file, or a folder that is not empty (without ``overwrite``, or not a run).
+    """
+    if output is None:
+        return
+    path = Path(output)
+    with creating(path):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                return
+            if not overwrite:
+                raise CannotCreate(f"{path} exists and is not empty; use --overwrite or another -o")
+            if not (path / "run.json").is_file():
+                raise CannotCreate(f"{path} is not a run directory, so --overwrite leaves it alone; use another -o")
+        elif path.exists() or path.is_symlink():
+            raise CannotCreate(f"{path} is a file; -o names the run's directory")
+
+
+def new_name(model: str) -> str:
+    """``20261122T101530Z-deepfm-3f9a2c``"""
+    stem = re.sub(r"[^A-Za-z0-9_]+", "_", re.split(r"[:/]", model)[-1]).strip("_").lower() or "model"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{stem}-{secrets.token_hex(3)}"
+
+
+def iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def describe_failure(error: BaseException) -> Mapping[str, str]:
+    """How ``run.json`` records what went wrong."""
+    return {"type": type(error).__name__, "message": str(error)}

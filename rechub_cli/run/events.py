@@ -1,0 +1,137 @@
+"""Every fact a command reports, once, to whoever listens: the run's files, the console, a log file."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+Level = Literal["debug", "info", "warn", "error"]
+PROGRESS_SECONDS = 10.0  # between two `progress` events
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of ``events.jsonl``."""
+
+    event: str  # run.start, data.ready, epoch.end, ...
+    msg: str  # a sentence for a person
+    level: Level = "info"
+    data: Mapping[str, Any] = field(default_factory=dict)
+    seq: int = 0
+    run: str | None = None
+    ts: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def timestamp(self) -> str:
+        return self.ts.strftime("%Y-%m-%dT%H:%M:%S.") + f"{self.ts.microsecond // 1000:03d}Z"
+
+    def to_json(self) -> str:
+        """Strict JSON: a number that is not finite becomes null and is named in ``nonfinite``."""
+        head = {"v": 1, "seq": self.seq, "ts": self.timestamp, "run": self.run}
+        data, nonfinite = finite(self.data)
+        line = {**head, "level": self.level, "event": self.event, "msg": self.msg, "data": data}
+        return json.dumps(line | ({"nonfinite": nonfinite} if nonfinite else {}), ensure_ascii=False, allow_nan=False)
+
+    def to_text(self) -> str:
+        """One plain line: time, level, event, then ``key=value`` pairs, or the sentence where there are none."""
+        pairs = [f"{key}={short(value)}" for key, value in self.data.items() if isinstance(value, str | int | float)]
+        said = self.level == "info" and pairs and self.event != "message"
+        body = " ".join(pairs) if said else self.msg
+        return f"{self.ts:%Y-%m-%dT%H:%M:%SZ} {self.level:<5} {self.event} {body}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a loop has come."""
+
+    phase: str  # "read", "encode", "train", "evaluate", "predict"
+    done: int
+    total: int | None  # None: not known beforehand
+    unit: str = "rows"
+    epoch: int | None = None
+    n_epoch: int | None = None
+    loss: float | None = None
+
+
+class Listener(Protocol):
+    """Something that shows or keeps what happens."""
+
+    def event(self, event: Event) -> None: ...
+
+    def tick(self, progress: Progress) -> None:
+        """Called often; must be cheap. The slow stream of progress arrives as events."""
+
+
+class Events:
+    """Numbers events and hands each to every listener, in order."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self.listeners = list(listeners)
+        self.run: str | None = None
+        self.warnings = 0
+        self._seq = 0
+        self._before: list[Event] | None = []  # what happened before the run's record was there
+        self._quiet_until = time.monotonic() + PROGRESS_SECONDS
+
+    def emit(self, event: str, msg: str, *, level: Level = "info", **data: Any) -> None:
+        self._seq += 1
+        self.warnings += level == "warn"
+        made = Event(event, msg, level, data, self._seq, self.run)
+        if self._before is not None:
+            self._before.append(made)
+        for listener in self.listeners:
+            listener.event(made)
+
+    def attach(self, listener: Listener, run: str) -> None:
+        """Add the record of a run; it is told what happened so far."""
+        for event in self._before or ():
+            listener.event(replace(event, run=run))
+        self._before = None
+        self.run = run
+        self.listeners.append(listener)
+
+    def tick(self, progress: Progress) -> None:
+        """Progress of the loop now running; becomes a ``progress`` event every ten seconds."""
+        for listener in self.listeners:
+            listener.tick(progress)
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return
+        self._quiet_until = now + PROGRESS_SECONDS
+        done = f"{progress.done}/{progress.total}" if progress.total else str(progress.done)
+        data: dict[str, Any] = {"phase": progress.phase, progress.unit: done}
+        if progress.epoch is not None:
+            data["epoch"] = f"{progress.epoch}/{progress.n_epoch}"
+        if progress.loss is not None:
+            data["loss"] = round(progress.loss, 6)
+        self.emit("progress", f"{progress.phase} {done} {progress.unit}", **data)
+
+
+def short(value: Any) -> str:
+    """A value in a log line: six significant digits, quoted where it holds a space."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text
+
+
+def finite(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The same data with null for NaN and infinity, and the (dotted) names of those."""
+    nonfinite: list[str] = []
+
+    def clean(value: Any, name: str) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): clean(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item, name) for item in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            nonfinite.append(name)
+            return None
+        return value
+
+    return clean(data, ""), nonfinite
