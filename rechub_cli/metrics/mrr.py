@@ -38,8 +38,7 @@ class MRR:
         positive, group = positive[order], group[order]
         groups = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
         rank = np.arange(group.size) - np.repeat(groups, np.diff(np.r_[groups, group.size])) + 1
-        best = np.maximum.reduceat(positive / rank, groups)
-        some = best > 0
-        if self.k is not None:
-            best = np.where(best * self.k >= 1, best, 0.0)
-        return float(best[some].mean()) if some.any() else float("nan")
+        first = np.minimum.reduceat(np.where(positive, rank, np.iinfo(np.int64).max), groups)
+        first = first[np.logical_or.reduceat(positive, groups)]
+        worth = 1 / first if self.k is None else np.where(first <= self.k, 1 / first, 0.0)
+        return float(worth.mean()) if first.size else float("nan")

@@ -1,0 +1,168 @@
+"""Calling a model on batches, and measuring what it says: the same for every trainer that predicts labels."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rechub_cli import plugins
+from rechub_cli.batch import Output
+from rechub_cli.errors import DataError, Interrupted, RunFailed, SpecError
+from rechub_cli.schema import Task
+from rechub_cli.trainers.batches import Rows, take
+from rechub_cli.trainers.watch import Watcher
+
+
+@dataclass(slots=True)
+class Prediction:
+    """What a model said of one batch."""
+
+    values: Tensor  # float32 (B, T): logits, or what a foreign module returned
+    logits: bool
+    aux_loss: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scored rows of one batch, on the CPU of the model's device."""
+
+    scores: Tensor  # float32 (B, T): probabilities of classification, values of regression
+    extras: Mapping[str, Tensor]
+    rows: Rows
+
+
+class Scorer:
+    """Calls models the way a trainer is set up to.
+
+    Args:
+        tasks: the types of the labels; classification for all where it is empty.
+        loss_mode: False where a foreign module returns ``(y, other_loss)``.
+        precision: ``bf16`` runs the forward pass under autocast; what comes out is float32 again.
+    """
+
+    def __init__(
+        self, device: torch.device, tasks: Sequence[Task], loss_mode: bool, precision: str, watcher: Watcher
+    ) -> None:
+        if precision not in ("fp32", "bf16"):
+            raise SpecError(f"precision must be fp32 or bf16, not {precision!r}")
+        self.device = device
+        self.tasks = tuple(tasks)
+        self.loss_mode = loss_mode
+        self.bf16 = precision == "bf16"
+        self.watcher = watcher
+        self.values = [i for i, task in enumerate(self.tasks) if task.type == "regression"]  # as they stand
+
+    def call(self, model: nn.Module, rows: Rows) -> Prediction:
+        """Run the model.
+
+        Raises:
+            SpecError: the module returns something that ``loss_mode`` does not say.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext():
+            output = model(rows.inputs)
+        if isinstance(output, Output):
+            return Prediction(output.logits.float(), True, output.aux_loss, output.extras)
+        other = None
+        if not self.loss_mode and isinstance(output, tuple | list) and len(output) == 2:
+            output, other = output
+        if not isinstance(output, Tensor):
+            kind = f"{len(output)} values" if isinstance(output, tuple | list) else type(output).__name__
+            wanted = "a tensor of probabilities" if self.loss_mode else "(probabilities, other_loss)"
+            raise SpecError(f"the model returns {kind}, not {wanted}: loss_mode=False is for (y, other_loss)")
+        return Prediction(output.float().reshape(max(rows.n, 2 if rows.n == 1 else 0), -1), False, other)
+
+    @torch.inference_mode()
+    def batches(self, model: nn.Module, loader: Iterable[Any]) -> Iterator[Scores]:
+        """Score every batch in order, in evaluation mode.
+
+        Raises:
+            Interrupted: a signal asked to stop.
+        """
+        was_training = model.training
+        model.eval()
+        try:
+            for item in loader:
+                rows = take(item, self.device)
+                prediction = self.call(model, rows)
+                yield Scores(self._scores(prediction)[: rows.n], prediction.extras, rows)
+                signal = self.watcher.stop_requested()
+                if signal is not None:
+                    raise Interrupted(signal)
+        finally:
+            model.train(was_training)
+
+    def _scores(self, prediction: Prediction) -> Tensor:
+        if not prediction.logits or len(self.values) == prediction.values.shape[1]:
+            return prediction.values
+        scores = prediction.values.sigmoid()
+        if self.values:
+            scores[:, self.values] = prediction.values[:, self.values]
+        return scores
+
+    def measure(self, model: nn.Module, loader: Iterable[Any], metrics: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics over all rows of a loader; ``<metric>_<label>`` where there are several labels.
+
+        Raises:
+            DataError: no rows, or no labels.
+            RunFailed: a prediction is not a finite number.
+            SpecError: a metric needs groups and the batches have none.
+        """
+        parts: list[tuple[Tensor, ...]] = []
+        for scored in self.batches(model, loader):
+            known = scored.rows.known_labels()[: scored.rows.n]
+            beside = (part for part in (scored.rows.weights, scored.rows.group) if part is not None)
+            parts.append(tuple(part.cpu() for part in (scored.scores, known, *beside)))
+            has = (scored.rows.weights is not None, scored.rows.group is not None)
+        if not parts:
+            raise DataError("there are no rows to evaluate")
+        scores, labels, *arrays = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+        weights = arrays.pop(0) if has[0] else None
+        group = arrays.pop(0) if has[1] else None
+        bad = int((~np.isfinite(scores)).any(axis=1).sum())
+        if bad:
+            raise RunFailed(f"{bad:,} of {len(scores):,} predictions are not finite numbers: lower the learning rate")
+        if labels.shape != scores.shape:
+            raise DataError(
+                f"the model predicts {scores.shape[1]} values a row, but rows have {labels.shape[1]} labels"
+            )
+
+        result = {}
+        tasks = self.tasks or tuple(Task(str(i)) for i in range(scores.shape[1]))
+        for column, task in enumerate(tasks):
+            pick = ~np.isnan(labels[:, column])
+            for name, metric in metrics.items():
+                if task.type not in metric.tasks:
+                    continue
+                if metric.needs_group and group is None:
+                    raise SpecError(f"metric {name} needs the group of each row: name its column with `group:`")
+                result[name if len(tasks) == 1 else f"{name}_{task.name}"] = metric(
+                    labels[pick, column],
+                    scores[pick, column],
+                    None if weights is None else weights[pick],
+                    None if group is None else group[pick],
+                )
+        return result
+
+
+def load_metrics(names: Sequence[Any], tasks: Sequence[Task]) -> dict[str, Any]:
+    """Metrics by name, or objects like them (named after their class).
+
+    Raises:
+        SpecError: a name is not known, or the metric is of no use for these labels.
+    """
+    types = {task.type for task in tasks}
+    metrics = {}
+    for name in names:
+        metric: Any = plugins.load_metric(name) if isinstance(name, str) else name
+        name = name if isinstance(name, str) else type(name).__name__.lower()
+        if types and not types & set(metric.tasks):
+            raise SpecError(f"metric {name} is for {' and '.join(metric.tasks)} labels, not for {' and '.join(types)}")
+        metrics[name] = metric
+    return metrics
