@@ -116,11 +116,8 @@ def convert(values: pa.Array, target: pa.DataType, column: str) -> pa.Array:
     if {kind, target} == {DATE, MOMENT}:
         there = values.cast(target, safe=False)
         return pc.if_else(pc.equal(there.cast(kind, safe=False), values), there, pa.scalar(None, target))
-    if (
-        {kind, target} == {TEXT, BINARY}
-        or kind in (TEXT, MOMENT)
-        and target != BINARY
-        and not (kind == MOMENT and target in numbers)
+    if {kind, target} == {TEXT, BINARY} or (
+        kind in (TEXT, MOMENT) and target != BINARY and not (kind == MOMENT and target in numbers)
     ):
         return pa.array([_parse(value, target) for value in values.to_pylist()], target)
     raise DataError(f"column {column} was {target} when the encoder was fitted and is {kind} here; give the same type")
@@ -185,7 +182,7 @@ def mix(numbers: np.ndarray) -> np.ndarray:
 
 
 def stable_hash(values: pa.Array) -> np.ndarray:
-    """uint64 per canonical value, the same on every machine and in every version; an integral float hashes as its integer.
+    """uint64 per canonical value, the same on every machine and in every version; 5.0 hashes as 5.
 
     Numbers and moments are hashed one to one. Text is a sum of its bytes, each times a pseudo-random number of its
     place (multilinear hashing, Lemire and Kaser 2014), mixed with its length.

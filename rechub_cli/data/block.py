@@ -1,0 +1,107 @@
+"""Encoded rows: one int32 matrix for everything of fixed width, and values with lengths for sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rechub_cli.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of the row matrix: [ids | numbers | labels | weight | group | lengths of sequences].
+
+    Numbers, labels and the weight are float32 by their bits; the group is an int64 in two columns.
+    """
+
+    n_sparse: int
+    n_dense: int
+    n_labels: int = 0
+    weight: bool = False
+    group: bool = False
+    sequences: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, schema: Schema, *, labels: bool, weight: bool, group: bool) -> Layout:
+        sequences = tuple(feature.name for feature in schema.sequences)
+        n_labels = len(schema.tasks) if labels else 0
+        return cls(len(schema.sparse), schema.n_dense, n_labels, labels and weight, labels and group, sequences)
+
+    @property
+    def sparse(self) -> slice:
+        return slice(0, self.n_sparse)
+
+    @property
+    def dense(self) -> slice:
+        return slice(self.n_sparse, self.n_sparse + self.n_dense)
+
+    @property
+    def labels(self) -> slice:
+        return slice(self.dense.stop, self.dense.stop + self.n_labels)
+
+    @property
+    def weights(self) -> slice:
+        return slice(self.labels.stop, self.labels.stop + self.weight)
+
+    @property
+    def groups(self) -> slice:
+        return slice(self.weights.stop, self.weights.stop + 2 * self.group)
+
+    @property
+    def lengths(self) -> slice:
+        return slice(self.groups.stop, self.groups.stop + len(self.sequences))
+
+    @property
+    def width(self) -> int:
+        return self.lengths.stop
+
+
+@dataclass(slots=True)
+class Block:
+    """``rows`` int32 (n, layout.width); ``values`` by sequence: int32, row after row, as long as its lengths say."""
+
+    layout: Layout
+    rows: np.ndarray
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    unseen: dict[str, int] = field(default_factory=dict)  # ids of values that training did not have, by feature
+    missing: dict[str, int] = field(default_factory=dict)  # nulls, by feature
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """float32 (n, T)"""
+        return self.rows[:, self.layout.labels].view(np.float32)
+
+    def starts(self) -> dict[str, np.ndarray]:
+        """Where each row's values start, by sequence: int64 (n + 1,)."""
+        lengths = self.rows[:, self.layout.lengths]
+        return {name: offsets_of(lengths[:, place]) for place, name in enumerate(self.layout.sequences)}
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """int64 (n + 1,) from 0."""
+    out = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=out[1:])
+    return out
+
+
+def gather(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """``values[s : s + l]`` for each start and length, one after the other."""
+    offsets = offsets_of(lengths)
+    places = np.arange(offsets[-1])
+    places += np.repeat(starts - offsets[:-1], lengths)
+    return values[places]
+
+
+def concatenate(parts: Sequence[Block]) -> Block:
+    """The rows of all parts, in order; counts are not carried over."""
+    layout = parts[0].layout
+    rows = np.concatenate([part.rows for part in parts])
+    return Block(
+        layout, rows, {name: np.concatenate([part.values[name] for part in parts]) for name in layout.sequences}
+    )

@@ -1,0 +1,249 @@
+"""From raw columns to ids and numbers: fitted once on the training rows, kept with the model, applied unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from rechub_cli.data import cells, ids, labels, numbers
+from rechub_cli.data.block import Block, Layout
+from rechub_cli.data.fit import Vocabularies, fit, moments_of
+from rechub_cli.data.numbers import Transform
+from rechub_cli.data.plan import FIRST_FIXED, Plan
+from rechub_cli.data.vocabulary import Buckets, Vocabulary
+from rechub_cli.errors import DataError, RunFailed
+from rechub_cli.files import write_text
+from rechub_cli.schema import MISSING, Schema
+from rechub_cli.spec.model import AnyFeature, Datetime, Dense, Label, Sequence, Sparse, Spec, Vector
+
+if TYPE_CHECKING:
+    from rechub_cli.data.chunk import Chunk, Rows
+
+FORMAT = 1  # raised when the meaning of the files, or of an id, changes
+_FEATURES: TypeAdapter[dict[str, AnyFeature]] = TypeAdapter(dict[str, AnyFeature])
+_LABELS: TypeAdapter[dict[str, Label]] = TypeAdapter(dict[str, Label])
+
+
+@dataclass(slots=True)
+class Encoder:
+    """A fitted encoder. Ids: 0 padding, 1 missing, then unseen values, then the vocabulary."""
+
+    plan: Plan
+    vocabularies: Vocabularies
+    transforms: dict[str, Transform]
+    bins: dict[str, tuple[float, ...]]
+    schema: Schema = field(init=False)
+    hash: str = field(init=False)  # of everything that decides what a row becomes
+    _pool: ThreadPoolExecutor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.schema = self.plan.schema(self.vocabularies, self.transforms, self.bins)
+        digests = {key: vocabulary.digest() for key, vocabulary in self.vocabularies.items()}
+        text = json.dumps([self._state(), digests], sort_keys=True)
+        self.hash = hashlib.sha256(text.encode()).hexdigest()
+        self._pool = _threads()
+
+    @classmethod
+    def fit(cls, spec: Spec, rows: Rows, progress: Callable[[int], None] | None = None) -> Encoder:
+        """One streaming pass over the training rows; ``progress`` is told the rows read so far.
+
+        Raises:
+            DataError: a bad value, with its file and row. NoInput: there are no rows.
+            SpecError: features that cannot be built.
+        """
+        plan = Plan.of(spec)
+        with _threads() as pool:
+            return cls(plan, *fit(plan, rows, pool, progress).finish())
+
+    @property
+    def columns(self) -> list[str]:
+        """The raw columns that features are read from."""
+        return self.plan.feature_columns
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The raw columns of labels, weight and group."""
+        return self.plan.label_columns
+
+    def layout(self, labels: bool = True) -> Layout:
+        plan = self.plan
+        return Layout.of(self.schema, labels=labels, weight=plan.weight is not None, group=plan.group is not None)
+
+    def encode(self, chunk: Chunk, labels: bool = True) -> Block:
+        """The rows of a chunk; without ``labels`` its label, weight and group columns are not looked at.
+
+        Raises:
+            DataError: a column is missing or of the wrong type, or a label is bad; with file, column and row.
+        """
+        table = chunk.table
+        for column in [*self.columns, *(self.label_columns if labels else [])]:
+            if table.schema.get_field_index(column) < 0:
+                raise DataError(
+                    f"{chunk.file}: there is no column {column}; columns there: {', '.join(table.column_names)}"
+                )
+        layout = self.layout(labels)
+        block = Block(layout, np.empty((table.num_rows, layout.width), np.int32), {})
+        jobs = [self._pool.submit(self._encode_feature, chunk, name, block) for name in self.plan.features]
+        if labels:
+            self._encode_labels(chunk, block)
+        for job in jobs:
+            job.result()
+        block.values = {name: block.values[name] for name in layout.sequences}
+        return block
+
+    def _encode_feature(self, chunk: Chunk, name: str, block: Block) -> None:
+        feature, column = self.plan.features[name], self.plan.column(name)
+        values, layout = chunk.table.column(column), block.layout
+        if isinstance(feature, Sparse):
+            block.rows[:, self._sparse_place(name)] = self._ids(values, self.plan.owner(name), name, block)
+        elif isinstance(feature, Sequence):
+            items, lengths = cells.sequence(values, feature.separator, feature.max_len, column)
+            block.values[name] = self._ids(items, self.plan.owner(name), name, block)  # type: ignore[index]
+            block.rows[:, layout.lengths.start + layout.sequences.index(name)] = lengths
+        elif isinstance(feature, Datetime):
+            moments = moments_of(chunk, column, feature)
+            for part in feature.parts:
+                key, parts = f"{name}.{part}", cells.part(moments, part)
+                if part in cells.PARTS:
+                    out = parts.fill_null(MISSING - FIRST_FIXED).to_numpy(zero_copy_only=False) + FIRST_FIXED
+                else:
+                    out = self._ids(parts, key, key, block)
+                block.rows[:, self._sparse_place(key)] = out
+            _count(block.missing, name, moments.null_count)
+        elif isinstance(feature, Vector):
+            out, missing, wrong = numbers.vectors(values, feature.dim, column)
+            if wrong is not None:
+                found = len(values[wrong].as_py())
+                raise DataError(
+                    f"{chunk.locate(wrong)}: {column} has {found} numbers, and the spec says dim {feature.dim}"
+                )
+            start = self._dense_place(name)
+            block.rows[:, start : start + feature.dim] = out.view(np.int32)
+            _count(block.missing, name, 0 if missing is None else int(missing.sum()))
+        elif isinstance(feature, Dense):
+            self._encode_number(numbers.floats(values, column), name, feature, block)
+
+    def _encode_number(self, values: np.ndarray, name: str, feature: Dense, block: Block) -> None:
+        if isinstance(feature.transform, dict):
+            out = numbers.bucket(values, feature.transform["bucketize"])
+            missing = out < 0
+            block.rows[:, self._sparse_place(name)] = np.where(missing, MISSING, out + FIRST_FIXED)
+        else:
+            transformed, missing = self.transforms[name](values)
+            block.rows[:, self._dense_place(name)] = transformed.view(np.int32)
+            if feature.flag_missing:
+                flag = np.zeros(len(values), np.float32) if missing is None else missing.astype(np.float32)
+                block.rows[:, self._dense_place(f"{name}.missing")] = flag.view(np.int32)
+        _count(block.missing, name, 0 if missing is None else int(missing.sum()))
+
+    def _ids(self, values: pa.Array | pa.ChunkedArray, key: str, name: str, block: Block) -> np.ndarray:
+        vocabulary = self.vocabularies[key]
+        unique, codes = ids.distinct(values, name)
+        known = vocabulary.look_up(unique, name)
+        out = np.append(known, np.int32(MISSING))[codes]
+        unseen = known < vocabulary.first
+        _count(block.unseen, name, int(np.append(unseen, False)[codes].sum()) if unseen.any() else 0)
+        _count(block.missing, name, int((codes < 0).sum()))
+        return out
+
+    def _encode_labels(self, chunk: Chunk, block: Block) -> None:
+        plan, layout = self.plan, block.layout
+        for place, (name, label) in enumerate(plan.labels.items()):
+            out = labels.encode_label(chunk, label.column or name, label)
+            block.rows[:, layout.labels.start + place] = out.view(np.int32)
+        if plan.weight:
+            block.rows[:, layout.weights.start] = labels.encode_weight(chunk, plan.weight).view(np.int32)
+        if plan.group:
+            block.rows[:, layout.groups] = labels.encode_group(chunk, plan.group).view(np.int32).reshape(-1, 2)
+
+    def _sparse_place(self, name: str) -> int:
+        return next(place for place, feature in enumerate(self.schema.sparse) if feature.name == name)
+
+    def _dense_place(self, name: str) -> int:
+        place = len(self.schema.sparse)
+        for feature in self.schema.dense:
+            if feature.name == name:
+                break
+            place += feature.width
+        return place
+
+    def _state(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "format": FORMAT,
+            "features": _FEATURES.dump_python(plan.features, mode="json"),
+            "labels": _LABELS.dump_python(plan.labels, mode="json"),
+            "weight": plan.weight,
+            "group": plan.group,
+            "embed_dim": plan.embed_dim,
+            "transforms": {name: asdict(transform) for name, transform in self.transforms.items()},
+            "bins": self.bins,
+        }
+
+    def save(self, folder: Path | str) -> None:
+        """``encoder.json`` and one Parquet file for each vocabulary."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        entries: dict[str, Any] = {}
+        for place, (key, vocabulary) in enumerate(self.vocabularies.items()):
+            if isinstance(vocabulary, Buckets):
+                entries[key] = asdict(vocabulary)
+                continue
+            readable = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in key)[:60]
+            file = f"{place:03d}-{readable}.parquet"
+            vocabulary.save(folder / file)
+            entries[key] = {"file": file, "kind": str(vocabulary.values.type), "oov_buckets": vocabulary.oov_buckets}
+        state = {**self._state(), "vocabularies": entries, "schema": self.schema.to_json(), "hash": self.hash}
+        write_text(folder / "encoder.json", json.dumps(state, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Encoder:
+        """Raises RunFailed where the folder is not whole: every value is checked, and the whole against its hash."""
+        path = Path(folder) / "encoder.json"
+        try:
+            state = json.loads(path.read_text("utf-8"))
+            if state["format"] != FORMAT:
+                raise ValueError(f"format {state['format']} is not {FORMAT}, which this version reads")
+            plan = Plan(
+                _FEATURES.validate_python(state["features"]),
+                _LABELS.validate_python(state["labels"]),
+                state["weight"],
+                state["group"],
+                state["embed_dim"],
+            )
+            vocabularies: Vocabularies = {}
+            for key, entry in state["vocabularies"].items():
+                if "file" not in entry:
+                    vocabularies[key] = Buckets(**entry)
+                    continue
+                file = Path(folder) / Path(entry["file"]).name  # a name in this folder, whatever it says
+                vocabularies[key] = Vocabulary.load(file, entry["kind"], entry["oov_buckets"])
+            transforms = {
+                name: Transform(**{**item, "knots": tuple(item["knots"]), "levels": tuple(item["levels"])})
+                for name, item in state["transforms"].items()
+            }
+            encoder = cls(plan, vocabularies, transforms, {name: tuple(edges) for name, edges in state["bins"].items()})
+            if encoder.hash != state["hash"]:
+                raise ValueError("its content does not match its hash")
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunFailed(f"{path} is damaged: {error}; train again or restore the run") from error
+        return encoder
+
+
+def _count(counts: dict[str, int], name: str, n: int) -> None:
+    counts[name] = counts.get(name, 0) + n
+
+
+def _threads() -> ThreadPoolExecutor:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(min(cores, 8), "encode")

@@ -1,0 +1,146 @@
+"""One streaming pass over the training rows: vocabularies, statistics, quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from rechub_cli.data import cells, ids, labels
+from rechub_cli.data.numbers import Moments, RowSample, Transform, bins, floats, signed_log1p
+from rechub_cli.data.plan import Plan
+from rechub_cli.data.vocabulary import Buckets, Counter, Vocabulary
+from rechub_cli.errors import DataError, NoInput
+from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse
+
+if TYPE_CHECKING:
+    from rechub_cli.data.chunk import Chunk, Rows
+
+Vocabularies = dict[str, Vocabulary | Buckets]
+
+
+class Fit:
+    """What is known of the columns so far."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.counters: dict[str, Counter] = {}
+        self.kinds: dict[str, pa.DataType] = {}  # of hashed columns
+        self.moments = {
+            name: Moments()
+            for name, feature in plan.features.items()
+            if isinstance(feature, Dense) and not isinstance(feature.transform, dict)
+        }
+        self.sample = RowSample()
+        # By vocabulary: (column, separator) -> max_len. Features that read the same cells alike are counted once.
+        self.sources: dict[str, dict[tuple[str, str | None], int]] = {}
+        for name, feature in plan.features.items():
+            if isinstance(feature, Sparse | Sequence):
+                cell = feature.separator if isinstance(feature, Sequence) else None
+                longest = feature.max_len if isinstance(feature, Sequence) else 0
+                sources = self.sources.setdefault(plan.owner(name), {})
+                key = (plan.column(name), cell)
+                sources[key] = max(longest, sources.get(key, 0))
+
+    def add(self, chunk: Chunk, pool: ThreadPoolExecutor) -> None:
+        sampled: dict[str, np.ndarray] = {}
+        jobs = [pool.submit(self._count_ids, chunk, owner) for owner in self.sources]
+        for name, feature in self.plan.features.items():
+            if isinstance(feature, Datetime):
+                jobs.append(pool.submit(self._count_parts, chunk, name, feature))
+            elif name in self.moments:
+                jobs.append(pool.submit(self._measure, chunk, name, feature, sampled))
+        for job in jobs:
+            job.result()
+        self.sample.add({name: sampled[name] for name in sorted(sampled)}, chunk.table.num_rows)
+        check_labels(chunk, self.plan)
+
+    def _count_ids(self, chunk: Chunk, owner: str) -> None:
+        feature = self.plan.features[owner]
+        for (column, separator), max_len in self.sources[owner].items():
+            values = chunk.table.column(column)
+            if separator is not None:
+                values, _ = cells.sequence(values, separator, max_len, column)
+            if feature.hash_buckets:  # type: ignore[union-attr]
+                kind = ids.canonical_type(values.type, column)
+                self.kinds.setdefault(owner, kind)
+                continue
+            self._count(owner, values, column)
+
+    def _count_parts(self, chunk: Chunk, name: str, feature: Datetime) -> None:
+        values = moments_of(chunk, self.plan.column(name), feature)
+        for part in feature.parts:
+            if part not in cells.PARTS:
+                self._count(f"{name}.{part}", cells.part(values, part), name)
+
+    def _count(self, key: str, values: pa.Array | pa.ChunkedArray, column: str) -> None:
+        unique, codes = ids.distinct(values, column)
+        counts = np.bincount(codes[codes >= 0] if len(codes) and codes.min() < 0 else codes, minlength=len(unique))
+        self.counters.setdefault(key, Counter()).add(unique, counts, column)
+
+    def _measure(self, chunk: Chunk, name: str, feature: Dense, sampled: dict[str, np.ndarray]) -> None:
+        column = self.plan.column(name)
+        values = floats(chunk.table.column(column), column)
+        if feature.transform == "quantile" or feature.embedding == "piecewise_linear":
+            sampled[name] = values
+        self.moments[name].add(signed_log1p(values) if feature.transform == "log1p" else values)
+
+    def finish(self) -> tuple[Vocabularies, dict[str, Transform], dict[str, tuple[float, ...]]]:
+        vocabularies: Vocabularies = {}
+        for owner in self.sources:
+            feature = self.plan.features[owner]
+            assert isinstance(feature, Sparse | Sequence)
+            if feature.hash_buckets:
+                kind = self.kinds[owner]
+                kind = ids.INT if kind == ids.FLOAT else kind  # floats hash as integers where they are whole
+                vocabularies[owner] = Buckets(str(kind), feature.hash_buckets, feature.oov_buckets)
+            else:
+                vocabularies[owner] = self.counters.pop(owner).finish(
+                    min_count=feature.min_count, max_vocab=feature.max_vocab, oov_buckets=feature.oov_buckets
+                )
+        for key in list(self.counters):
+            vocabularies[key] = self.counters.pop(key).finish(min_count=1, max_vocab=None, oov_buckets=1)
+        transforms, edges = {}, {}
+        for name, moments in self.moments.items():
+            feature = self.plan.features[name]
+            assert isinstance(feature, Dense)
+            sample = self.sample.values(name)
+            transforms[name] = Transform.fit(str(feature.transform), moments, sample)
+            if feature.embedding == "piecewise_linear":
+                edges[name] = bins(transforms[name].apply(sample), feature.n_bins)
+        return vocabularies, transforms, edges
+
+
+def fit(plan: Plan, rows: Rows, pool: ThreadPoolExecutor, progress: Callable[[int], None] | None) -> Fit:
+    state, n_rows = Fit(plan), 0
+    columns = list(dict.fromkeys([*plan.feature_columns, *plan.label_columns]))
+    for chunk in rows.tables(columns=columns):
+        if chunk.table.num_rows:
+            state.add(chunk, pool)
+        n_rows += chunk.table.num_rows
+        if progress:
+            progress(n_rows)
+    if n_rows == 0:
+        raise NoInput("the training data has no rows; check the files and the filter")
+    return state
+
+
+def check_labels(chunk: Chunk, plan: Plan) -> None:
+    """Every label and weight is looked at before any training."""
+    for name, label in plan.labels.items():
+        labels.encode_label(chunk, label.column or name, label)
+    if plan.weight:
+        labels.encode_weight(chunk, plan.weight)
+
+
+def moments_of(chunk: Chunk, column: str, feature: Datetime) -> pa.Array:
+    values, bad = cells.moments(chunk.table.column(column), feature.unit, column)
+    if bad is not None:
+        given = chunk.table.column(column)[bad]
+        raise DataError(
+            f"{chunk.locate(bad)}: {column} is {given}, which is no moment; give ISO 8601 text or timestamps"
+        )
+    return values

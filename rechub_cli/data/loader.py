@@ -1,0 +1,213 @@
+"""Batches for a model: shuffled reading of a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from rechub_cli.batch import Batch
+from rechub_cli.data.batches import Part, join, starts_of, take
+from rechub_cli.data.block import Block
+from rechub_cli.data.cache import BLOCK_ROWS, BlockReader, Blocks
+from rechub_cli.data.encoder import Encoder
+from rechub_cli.data.prefetch import prefetch
+
+if TYPE_CHECKING:
+    from rechub_cli.data.chunk import Rows
+
+WINDOW_BLOCKS = 4
+_SPARE = 4  # batches that are ready ahead of the model
+
+
+class Loader:
+    """The rows of a cache as Batches of ``batch_size``, read ahead by one thread.
+
+    The order of an epoch depends on (seed, epoch, rank, world) only: blocks in random order, each rank its own
+    share of them, rows shuffled within windows of four blocks. Every rank gets the same number of steps. The last
+    batch is the smaller one; a single row that would be left over joins the batch before it.
+    """
+
+    def __init__(
+        self, blocks: Blocks, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self.blocks, self.batch_size, self.shuffle = blocks, batch_size, shuffle
+        self.seed, self.rank, self.world = seed, rank, world
+        n = blocks.n_rows
+        self.rows = (rank + 1) * n // world - rank * n // world  # of this rank
+        fewest = max(n // world, 1)
+        self.steps = -(-fewest // batch_size)
+        if self.steps > 1 and fewest % batch_size == 1:
+            self.steps -= 1
+        self._epoch, self._step = 0, 0
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch."""
+        return self.steps
+
+    def set_position(self, epoch: int, step: int = 0) -> None:
+        """The next iteration gives the batches of ``epoch`` from ``step`` on; later ones go on with the epoch after."""
+        self._epoch, self._step = epoch, step
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, step = self._epoch, self._step
+        self._epoch, self._step = epoch + 1, 0
+        return prefetch(self._batches(epoch, step), _SPARE)
+
+    def _batches(self, epoch: int, step: int) -> Iterator[Batch]:
+        layout = self.blocks.layout
+        sizes = [self.batch_size] * self.steps
+        sizes[-1] = self.rows - self.batch_size * (self.steps - 1)
+        skip = step * self.batch_size
+        sizes = sizes[step:]
+        if not sizes:
+            return
+        wanted = sizes.pop(0)
+        parts: list[Part] = []
+        with self.blocks.reader() as reader:
+            buffer = np.empty((min(WINDOW_BLOCKS * BLOCK_ROWS, self.rows), layout.width), np.int32)
+            for number, window in enumerate(self._windows(epoch)):
+                n = sum(stop - start for start, stop in window)
+                if skip >= n:
+                    skip -= n
+                    continue
+                rows, values = _read(reader, window, buffer[:n])
+                starts = starts_of(layout, rows)
+                order = self._random(epoch, 1, number).permutation(n) if self.shuffle else np.arange(n)
+                at, skip = skip, 0
+                while at < n:
+                    taken = order[at : at + wanted]
+                    parts.append(take(layout, rows, values, starts, taken))
+                    at += len(taken)
+                    wanted -= len(taken)
+                    if wanted == 0:
+                        yield join(layout, parts)
+                        parts = []
+                        if not sizes:
+                            return
+                        wanted = sizes.pop(0)
+
+    def _windows(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
+        """Runs of rows (start, stop), each inside one block; a window's runs are read together."""
+        blocks = np.arange(self.blocks.n_blocks)
+        if self.shuffle:
+            blocks = self._random(epoch, 0, 0, shared=True).permutation(blocks)
+        n = self.blocks.n_rows
+        first, last = self.rank * n // self.world, (self.rank + 1) * n // self.world  # places in the order of all
+        window: list[tuple[int, int]] = []
+        place = filled = 0
+        for block in blocks.tolist():
+            start, stop = self.blocks.block_range(block)
+            low, high = max(first - place, 0), min(last - place, stop - start)
+            place += stop - start
+            if low >= high:
+                continue
+            if filled + high - low > WINDOW_BLOCKS * BLOCK_ROWS:
+                yield window
+                window, filled = [], 0
+            window.append((start + low, start + high))
+            filled += high - low
+        if window:
+            yield window
+
+    def _random(self, epoch: int, purpose: int, number: int, shared: bool = False) -> np.random.Generator:
+        own = () if shared else (self.rank, self.world)
+        return np.random.default_rng([self.seed % 2**63, epoch, purpose, number, *own])
+
+
+def _read(
+    reader: BlockReader, window: list[tuple[int, int]], rows: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    layout, at = reader.blocks.layout, 0
+    values: dict[str, list[np.ndarray]] = {name: [] for name in layout.sequences}
+    for start, stop in window:
+        piece = rows[at : at + stop - start]
+        reader.read(start, piece)
+        for name in layout.sequences:
+            values[name].append(reader.read_values(name, start, piece))
+        at += stop - start
+    return rows, {name: np.concatenate(parts) for name, parts in values.items()}
+
+
+class StreamLoader:
+    """Rows encoded as they are read, without a cache: ``(Batch, the kept columns)``.
+
+    The Arrow columns named by ``keep`` travel beside their rows (None where none is asked for). ``shuffle`` mixes rows
+    within a chunk, and depends on (seed, epoch) only. ``unseen``, ``missing`` and ``rows`` count what was met.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        encoder: Encoder,
+        batch_size: int,
+        *,
+        keep: Sequence[str] = (),
+        labels: bool,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.source, self.encoder, self.batch_size = rows, encoder, batch_size
+        self.keep, self.labels, self.shuffle, self.seed = list(keep), labels, shuffle, seed
+        self.rows = 0  # so far, in this iteration
+        self.unseen: dict[str, int] = {}
+        self.missing: dict[str, int] = {}
+        self._epoch, self._step = 0, 0
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch; TypeError where only reading would tell."""
+        n = self.source.count_rows()
+        if n is None:
+            raise TypeError("the number of rows is not known before they are read")
+        return max(-(-n // self.batch_size) - (n % self.batch_size == 1 and n > 1), 0)
+
+    def set_position(self, epoch: int, step: int = 0) -> None:
+        """The next iteration gives the batches of ``epoch`` from ``step`` on; later ones go on with the epoch after."""
+        self._epoch, self._step = epoch, step
+
+    def __iter__(self) -> Iterator[tuple[Batch, pa.Table | None]]:
+        epoch, step = self._epoch, self._step
+        self._epoch, self._step = epoch + 1, 0
+        self.rows, self.unseen, self.missing = 0, {}, {}
+        return prefetch(islice(self._batches(epoch), step, None), _SPARE)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Batch, pa.Table | None]]:
+        layout = self.encoder.layout(self.labels)
+        columns = [*self.encoder.columns, *(self.encoder.label_columns if self.labels else []), *self.keep]
+        parts: list[Part] = []
+        kept: list[pa.Table] = []
+        waiting = 0
+        for number, chunk in enumerate(self.source.tables(columns=list(dict.fromkeys(columns)))):
+            block = self.encoder.encode(chunk, labels=self.labels)
+            self._count(block)
+            n = len(block)
+            order = np.random.default_rng([self.seed % 2**63, epoch, number]).permutation(n) if self.shuffle else None
+            table = chunk.table.select(self.keep)
+            starts = starts_of(layout, block.rows)
+            at = 0
+            while at < n:
+                # A batch is made when two more rows are in sight, so that no single row is left for the last one.
+                if waiting + n - at < self.batch_size + 2:
+                    size = n - at
+                else:
+                    size = max(self.batch_size - waiting, 0)
+                taken = np.arange(at, at + size) if order is None else order[at : at + size]
+                if size:
+                    parts.append(take(layout, block.rows, block.values, starts, taken))
+                    kept.append(table.slice(at, size) if order is None else table.take(taken))
+                at += size
+                waiting += size
+                if n - at + waiting >= self.batch_size + 2 and waiting >= self.batch_size:
+                    yield join(layout, parts), pa.concat_tables(kept) if self.keep else None
+                    parts, kept, waiting = [], [], 0
+        if waiting:
+            yield join(layout, parts), pa.concat_tables(kept) if self.keep else None
+
+    def _count(self, block: Block) -> None:
+        self.rows += len(block)
+        for counted, new in ((self.unseen, block.unseen), (self.missing, block.missing)):
+            for name, n in new.items():
+                counted[name] = counted.get(name, 0) + n

@@ -1,0 +1,117 @@
+"""What a spec's features become: where their ids come from, and the Schema that a model is built on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rechub_cli.data.cells import PARTS
+from rechub_cli.data.numbers import Transform
+from rechub_cli.data.vocabulary import Buckets, Vocabulary
+from rechub_cli.errors import SpecError
+from rechub_cli.schema import FIRST_UNSEEN, Feature, Schema, Task
+from rechub_cli.spec.model import AnyFeature, Datetime, Dense, History, Label, Sequence, Sparse, Spec, Vector
+
+FIRST_FIXED = FIRST_UNSEEN + 1  # the first id of categories that need no vocabulary: parts of a date, buckets
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The part of a spec that decides how rows are encoded."""
+
+    features: dict[str, AnyFeature]
+    labels: dict[str, Label]
+    weight: str | None
+    group: str | None
+    embed_dim: int
+
+    @classmethod
+    def of(cls, spec: Spec) -> Plan:
+        plan = cls(spec.features, spec.labels, spec.weight, spec.group, spec.embed_dim)
+        for name, feature in plan.features.items():
+            if isinstance(feature, History):
+                raise SpecError(f"features.{name}: histories are not built yet; give the history as a sequence column")
+            if isinstance(feature, Sparse | Sequence) and feature.shares is not None:
+                plan.owner(name)
+        return plan
+
+    def column(self, name: str) -> str:
+        return self.features[name].column or name
+
+    @property
+    def feature_columns(self) -> list[str]:
+        return list(dict.fromkeys(self.column(name) for name in self.features))
+
+    @property
+    def label_columns(self) -> list[str]:
+        named = [label.column or name for name, label in self.labels.items()]
+        return list(dict.fromkeys([*named, *filter(None, (self.weight, self.group))]))
+
+    def owner(self, name: str) -> str:
+        """The feature whose vocabulary this sparse or sequence feature uses."""
+        seen = [name]
+        while True:
+            feature = self.features.get(name)
+            if not isinstance(feature, Sparse | Sequence):
+                raise SpecError(f"features.{seen[0]}.shares: {name} is no sparse or sequence feature")
+            if feature.shares is None:
+                return name
+            name = feature.shares
+            if name in seen:
+                raise SpecError(f"features.{seen[0]}.shares: {' shares '.join([*seen, name])}, which is a circle")
+            seen.append(name)
+
+    def schema(
+        self,
+        vocabularies: dict[str, Vocabulary | Buckets],
+        transforms: dict[str, Transform],
+        bins: dict[str, tuple[float, ...]],
+    ) -> Schema:
+        features: list[Feature] = []
+        for name, feature in self.features.items():
+            embed_dim = getattr(feature, "embed_dim", None) or self.embed_dim
+            if isinstance(feature, Sparse | Sequence):
+                owner = self.owner(name)
+                vocabulary = vocabularies[owner]
+                common = {
+                    "embed_dim": embed_dim,
+                    "vocab_size": vocabulary.n_ids,
+                    "shares": owner if owner != name else None,
+                    "oov_buckets": vocabulary.oov_buckets,
+                    "tower": feature.tower,
+                }
+                if isinstance(feature, Sparse):
+                    features.append(Feature(name, "sparse", id_dropout=feature.id_dropout, **common))
+                else:
+                    features.append(
+                        Feature(name, "sequence", pooling=feature.pooling, max_len=feature.max_len, **common)
+                    )
+            elif isinstance(feature, Datetime):
+                for part in feature.parts:
+                    key = f"{name}.{part}"
+                    size = FIRST_FIXED + PARTS[part] if part in PARTS else vocabularies[key].n_ids
+                    features.append(Feature(key, "sparse", embed_dim, size, tower=feature.tower))
+            elif isinstance(feature, Vector):
+                features.append(Feature(name, "vector", width=feature.dim, tower=feature.tower))
+            elif isinstance(feature, Dense) and isinstance(feature.transform, dict):
+                size = FIRST_FIXED + len(feature.transform["bucketize"]) + 1
+                features.append(Feature(name, "sparse", embed_dim, size, tower=feature.tower))
+            elif isinstance(feature, Dense):
+                embedded = feature.embedding != "none"
+                features.append(
+                    Feature(
+                        name,
+                        "dense",
+                        embed_dim if embedded else 0,
+                        tower=feature.tower,
+                        numeric_embedding=feature.embedding,
+                        bins=bins.get(name, ()),
+                    )
+                )
+                if feature.flag_missing:
+                    features.append(Feature(f"{name}.missing", "dense", tower=feature.tower))
+        names = [feature.name for feature in features]
+        if len(set(names)) < len(names):
+            double = next(name for name in names if names.count(name) > 1)
+            raise SpecError(f"features.{double}: the name stands for two features; rename one and give its `column`")
+        tasks = (Task(name, label.type, label.negative_rate) for name, label in self.labels.items())
+        return Schema(tuple(features), tuple(tasks))

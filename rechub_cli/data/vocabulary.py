@@ -1,0 +1,185 @@
+"""A vocabulary: which values a column has, how often, and the id of each."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rechub_cli.data import ids
+from rechub_cli.errors import DataError, RunFailed
+from rechub_cli.files import atomic
+from rechub_cli.schema import FIRST_UNSEEN
+
+_SMALLEST_MERGE = 1 << 16
+
+
+@dataclass(slots=True)
+class Counter:
+    """Counts the values of a stream; what it holds grows with the different values only.
+
+    It is a mergeable summary: ``add`` takes the different values of any part and their counts.
+    """
+
+    values: pa.Array | None = None
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    _waiting: list[tuple[pa.Array, np.ndarray]] = field(default_factory=list)
+    _n_waiting: int = 0
+
+    def add(self, values: pa.Array, counts: np.ndarray, column: str) -> None:
+        """Canonical values without repeats, and the count of each."""
+        kind = (
+            self.values.type if self.values is not None else self._waiting[0][0].type if self._waiting else values.type
+        )
+        if values.type != kind:
+            values, counts = self._unify(values, counts, kind, column)
+        self._waiting.append((values, counts))
+        self._n_waiting += len(values)
+        if self._n_waiting > max(_SMALLEST_MERGE, len(self.counts)):
+            self.merge()
+
+    def _unify(
+        self, values: pa.Array, counts: np.ndarray, kind: pa.DataType, column: str
+    ) -> tuple[pa.Array, np.ndarray]:
+        """Columns that share a vocabulary may differ in width, not in kind."""
+        converted = ids.convert(values, kind, column)
+        if converted.null_count:
+            raise DataError(
+                f"column {column}: value {values.filter(converted.is_null())[0]} has no counterpart among the {kind} "
+                "values of the column whose vocabulary it shares; give both columns the same type"
+            )
+        return converted, counts
+
+    def merge(self) -> None:
+        parts = self._waiting if self.values is None else [(self.values, self.counts), *self._waiting]
+        if self._waiting:
+            encoded = pa.concat_arrays([part for part, _ in parts]).dictionary_encode()
+            counts = np.concatenate([part for _, part in parts])
+            codes = encoded.indices.to_numpy(zero_copy_only=False)
+            self.values = encoded.dictionary
+            self.counts = np.bincount(codes, counts, len(self.values)).astype(np.int64)
+            self._waiting, self._n_waiting = [], 0
+
+    def finish(self, *, min_count: int, max_vocab: int | None, oov_buckets: int) -> Vocabulary:
+        """Ids by falling frequency; equal frequencies by value."""
+        self.merge()
+        values = self.values if self.values is not None else pa.array([], ids.TEXT)
+        if values.type == ids.FLOAT:  # integers that came as floats, because some were null
+            integers = ids.convert(values, ids.INT, "")
+            if integers.null_count == 0:
+                values = integers
+        order = pc.sort_indices(
+            pa.table({"count": self.counts, "value": values}), [("count", "descending"), ("value", "ascending")]
+        )
+        counts = self.counts[order.to_numpy()]
+        size = int(np.searchsorted(-counts, -min_count, side="right"))
+        return Vocabulary(values.take(order), counts, min(size, max_vocab or size), oov_buckets)
+
+
+@dataclass(slots=True)
+class Vocabulary:
+    """Value ``values[i]`` has the id ``first + i`` for i < size; later values were too rare and count as unseen."""
+
+    values: pa.Array  # canonical, without repeats
+    counts: np.ndarray  # int64, per value
+    size: int
+    oov_buckets: int = 1
+
+    @property
+    def first(self) -> int:
+        return FIRST_UNSEEN + self.oov_buckets
+
+    @property
+    def n_ids(self) -> int:
+        """Ids are 0 .. n_ids - 1, reserved ones included."""
+        return self.first + self.size
+
+    def look_up(self, values: pa.Array, column: str) -> np.ndarray:
+        """int32 id per canonical value; a value that is not there gets an unseen id by its hash."""
+        converted = ids.convert(values, self.values.type, column)
+        found = pc.index_in(converted, self.values.slice(0, self.size))
+        out = found.fill_null(-1).to_numpy(zero_copy_only=False) + np.int32(self.first)
+        unseen = np.flatnonzero(out < self.first)
+        if converted.null_count and converted is not values:  # values without a counterpart in the vocabulary's type
+            unseen = np.union1d(unseen, np.flatnonzero(converted.is_null().to_numpy(zero_copy_only=False)))
+        if len(unseen):
+            out[unseen] = FIRST_UNSEEN
+            if self.oov_buckets > 1:
+                hashes = _hash_as(values.take(pa.array(unseen)), self.values.type, column)
+                out[unseen] += (hashes % np.uint64(self.oov_buckets)).astype(np.int32)
+        return out
+
+    def digest(self) -> str:
+        state = hashlib.sha256(f"{self.values.type} {self.size} {self.oov_buckets} {len(self.values)}".encode())
+        kept = pa.concat_arrays([self.values.slice(0, self.size)])  # a copy starts at offset 0
+        state.update(ids.stable_hash(kept).tobytes())
+        return state.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Parquet: value, count, id (null where the value has none)."""
+        numbers = np.arange(len(self.values), dtype=np.int32)
+        table = pa.table(
+            {
+                "value": self.values,
+                "count": self.counts,
+                "id": pa.array(numbers + np.int32(self.first), mask=numbers >= self.size),
+            }
+        )
+        with atomic(path) as file:
+            pq.write_table(table, file, compression="zstd")
+
+    @classmethod
+    def load(cls, path: Path, kind: str, oov_buckets: int) -> Vocabulary:
+        """Raises RunFailed where the file is not a vocabulary that ``save`` wrote."""
+        try:
+            table = pq.read_table(path, columns=["value", "count", "id"], memory_map=False)
+            values, counts, numbers = (ids.whole(column) for column in table.columns)
+            values, counts = values.cast(ids.CANONICAL[kind]), counts.cast(pa.int64()).to_numpy()
+            size = len(numbers) - numbers.null_count
+            expected = np.arange(size) + FIRST_UNSEEN + oov_buckets
+            if not np.array_equal(numbers.slice(0, size).to_numpy(zero_copy_only=False), expected):
+                raise ValueError("ids are not in order")
+            if values.null_count or pc.count_distinct(values).as_py() != len(values):
+                raise ValueError("a value is null or stands twice")
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise RunFailed(f"{path} is damaged: {error}; train again or restore the run") from error
+        return cls(values, counts, size, oov_buckets)
+
+
+@dataclass(slots=True)
+class Buckets:
+    """Ids by hash, without a vocabulary: values may collide, nothing is unseen."""
+
+    kind: str  # the canonical type of the fitted column
+    n_buckets: int
+    oov_buckets: int = 1
+
+    @property
+    def first(self) -> int:
+        return FIRST_UNSEEN + self.oov_buckets
+
+    @property
+    def n_ids(self) -> int:
+        return self.first + self.n_buckets
+
+    def look_up(self, values: pa.Array, column: str) -> np.ndarray:
+        hashes = _hash_as(values, ids.CANONICAL[self.kind], column)
+        return (hashes % np.uint64(self.n_buckets)).astype(np.int32) + np.int32(self.first)
+
+    def digest(self) -> str:
+        return f"{self.kind} {self.n_buckets} {self.oov_buckets}"
+
+
+def _hash_as(values: pa.Array, kind: pa.DataType, column: str) -> np.ndarray:
+    """The hash of each value in the fitted type, so that "5" and 5 fall into one bucket; else of the value as it is."""
+    converted = ids.convert(values, kind, column)
+    hashes = ids.stable_hash(converted)
+    if converted.null_count:
+        lost = converted.is_null().to_numpy(zero_copy_only=False)
+        hashes[lost] = ids.stable_hash(values)[lost]
+    return hashes
