@@ -19,6 +19,7 @@ class Rows:
 
     inputs: Any  # what the model is called with
     n: int
+    size: int  # rows the model is given: a foreign module gets a lone row twice
     labels: Tensor | None = None  # float32 (B, T)
     weights: Tensor | None = None  # float32 (B,)
     group: Tensor | None = None  # int64 (B,)
@@ -38,8 +39,11 @@ class Rows:
 def take(item: Any, device: torch.device) -> Rows:
     """One item of a loader, on ``device``.
 
-    A lone row of a foreign model is doubled (``n`` stays 1), for many modules drop the batch dimension of
-    one row; the mean loss and the first score are the same.
+    A lone row outside a Batch is doubled (``n`` stays 1), for many modules drop the batch dimension of one
+    row; the mean loss and the first score are the same.
+
+    Raises:
+        DataError: inputs and labels differ in length, or are no tensors.
     """
     inputs, beside = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
     if isinstance(inputs, tuple | list) and len(inputs) == 1:
@@ -47,18 +51,22 @@ def take(item: Any, device: torch.device) -> Rows:
     if isinstance(inputs, Batch):
         if device.type != "cpu":
             inputs = inputs.to(device, non_blocking=True)
-        return Rows(inputs, len(inputs), inputs.labels, inputs.weights, inputs.group, beside)
+        n = len(inputs)
+        return Rows(inputs, n, n, inputs.labels, inputs.weights, inputs.group, beside)
 
     labels = None
     n = _count(inputs)
     if beside is not None:
-        labels = torch.as_tensor(beside).to(device, torch.float32, non_blocking=True).reshape(n, -1)
+        labels = torch.as_tensor(beside).to(device, torch.float32, non_blocking=True)
+        if labels.shape[:1] != (n,):
+            raise DataError(f"the loader yields {n} rows with labels of shape {tuple(labels.shape)}")
+        labels = labels.reshape(n, -1)
     if n == 1:
         inputs = _map(inputs, lambda tensor: torch.cat([tensor, tensor]))
         labels = labels.repeat(2, 1) if labels is not None else None
     if device.type != "cpu":
         inputs = _map(inputs, lambda tensor: tensor.to(device, non_blocking=True))
-    return Rows(inputs, n, labels)
+    return Rows(inputs, n, max(n, 2) if n else 0, labels)
 
 
 def n_batches(loader: Iterable[Any]) -> int | None:

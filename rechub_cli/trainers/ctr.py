@@ -19,7 +19,7 @@ from rechub_cli.trainers.batches import LoneRow, Rows, take
 from rechub_cli.trainers.loop import Loop
 from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.parallel import Replicas
-from rechub_cli.trainers.scoring import Prediction, Scorer, load_metrics
+from rechub_cli.trainers.scoring import Prediction, Scorer, load_metrics, metric_key
 from rechub_cli.trainers.watch import Checkpoints, LogWatcher, ModelFile, ModelLoggers, Watcher
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class CTRTrainer:
         *,
         embedding_optimizer: Mapping[str, Any] | None = None,
         loss: str | Loss | None = None,
-        monitor: str | None = None,
+        monitor: Any = None,
         metrics: Sequence[Any] = (),
         clip_norm: float | None = None,
         precision: str = "fp32",
@@ -103,7 +103,9 @@ class CTRTrainer:
         runtime.prepare()
         self.device = runtime.find_device(device, gpus)
         tasks = tasks if tasks is not None else getattr(getattr(model, "schema", None), "tasks", ())
-        regression = bool(tasks) and all(task.type == "regression" for task in tasks)
+        if len(tasks) > 1:
+            raise SpecError(f"CTRTrainer learns one label, not {len(tasks)} ({', '.join(task.name for task in tasks)})")
+        regression = bool(tasks) and tasks[0].type == "regression"
 
         model.to(self.device)
         self.model: nn.Module = Replicas(model, gpus) if gpus else model
@@ -118,14 +120,15 @@ class CTRTrainer:
             clip_norm,
         )
 
-        self.probability_loss = loss in (None, "bce")  # of a module that returns probabilities
+        self.probability_loss = loss is None or (isinstance(loss, str) and loss.lower() == "bce")  # of a module that returns probabilities
         loss = loss or ("mse" if regression else "bce")
-        self.loss: Loss = plugins.load("losses", loss) if isinstance(loss, str) else loss
+        self.loss: Loss = plugins.load("loss", loss) if isinstance(loss, str) else loss
         offsets = [-math.log(task.negative_rate) for task in tasks]
         self.offset = torch.tensor(offsets, device=self.device) if any(offsets) else None
 
-        self.monitor = monitor or ("rmse" if regression else "auc")
-        self.metrics = load_metrics([self.monitor, *metrics], tasks)
+        monitor = monitor or ("rmse" if regression else "auc")
+        self.monitor = metric_key(monitor)
+        self.metrics = load_metrics([monitor, *metrics], tasks)
         judge = self.metrics[self.monitor]
         if not getattr(judge, "monitor", True):
             raise SpecError(f"{self.monitor} cannot be monitored: neither higher nor lower is better")

@@ -114,6 +114,10 @@ class Loop:
             if math.isfinite(self.loss_sum.item()):
                 self._save({}, best=False)
             raise
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise RunFailed(f"out of memory: lower batch_size or embed_dim ({error})") from error
+            raise
         if self.at.epoch < self.n_epoch:
             self.watcher.on_message(
                 "info",

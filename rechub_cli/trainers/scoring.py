@@ -63,7 +63,7 @@ class Scorer:
         """Run the model.
 
         Raises:
-            SpecError: the module returns something that ``loss_mode`` does not say.
+            SpecError: the module does not return what ``loss_mode`` says, or not one value a row.
         """
         with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext():
             output = model(rows.inputs)
@@ -76,7 +76,9 @@ class Scorer:
             kind = f"{len(output)} values" if isinstance(output, tuple | list) else type(output).__name__
             wanted = "a tensor of probabilities" if self.loss_mode else "(probabilities, other_loss)"
             raise SpecError(f"the model returns {kind}, not {wanted}: loss_mode=False is for (y, other_loss)")
-        return Prediction(output.float().reshape(max(rows.n, 2 if rows.n == 1 else 0), -1), False, other)
+        if output.numel() % rows.size or not output.numel():
+            raise SpecError(f"the model returns a tensor of shape {tuple(output.shape)} for {rows.size} rows")
+        return Prediction(output.float().reshape(rows.size, -1), False, other)
 
     @torch.inference_mode()
     def batches(self, model: nn.Module, loader: Iterable[Any]) -> Iterator[Scores]:
@@ -161,8 +163,18 @@ def load_metrics(names: Sequence[Any], tasks: Sequence[Task]) -> dict[str, Any]:
     metrics = {}
     for name in names:
         metric: Any = plugins.load_metric(name) if isinstance(name, str) else name
-        name = name if isinstance(name, str) else type(name).__name__.lower()
+        key = metric_key(name)
+        missing = [part for part in ("higher_is_better", "tasks", "needs_group") if not hasattr(metric, part)]
+        if missing:
+            raise SpecError(f"metric {key} does not say its {missing[0]}: it is no metric")
         if types and not types & set(metric.tasks):
-            raise SpecError(f"metric {name} is for {' and '.join(metric.tasks)} labels, not for {' and '.join(types)}")
-        metrics[name] = metric
+            raise SpecError(f"metric {key} is for {' and '.join(metric.tasks)} labels, not for {' and '.join(types)}")
+        metrics[key] = metric
     return metrics
+
+
+def metric_key(name: Any) -> str:
+    """The name a metric's value goes by: lower case, or the class of an object."""
+    if isinstance(name, str):
+        return name if ":" in name else name.lower()
+    return type(name).__name__.lower()
