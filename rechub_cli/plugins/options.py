@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal, Never, Union
 
 from rechub_cli.errors import SpecError
 from rechub_cli.plugins.registry import KINDS, Plugin, find, load
@@ -70,8 +70,9 @@ def options(kind: str, name: str, base: Path | None = None) -> Options:
 def options_of(plugin: Plugin, base: Path | None = None) -> Options:
     try:
         found, path = definition(plugin)
-        arguments, path = (found.args, path) if isinstance(found, ast.FunctionDef) else _constructor(found, path)
-        return _from_source(arguments, path)
+        if isinstance(found, ast.FunctionDef):
+            return _from_source(found.args, path, False)
+        return _from_source(*_constructor(found, path), True)
     except Unreadable:
         name = plugin.name if not plugin.module else f"{plugin.module}:{plugin.attribute}"
         return _from_object(load(plugin.kind, name, base))
@@ -116,11 +117,14 @@ def _constructor(found: ast.ClassDef, path: Path) -> tuple[ast.arguments, Path]:
     return ast.parse("lambda self: 0", mode="eval").body.args, path  # type: ignore[attr-defined]
 
 
-def _from_source(arguments: ast.arguments, path: Path) -> Options:
-    """Keyword-only parameters, and others that have a default."""
-    positional = [*arguments.posonlyargs, *arguments.args]
-    with_default = positional[len(positional) - len(arguments.defaults) :] if arguments.defaults else []
-    pairs: list[tuple[ast.arg, ast.expr | None]] = [*zip(with_default, arguments.defaults, strict=True)]
+def _from_source(arguments: ast.arguments, path: Path, of_class: bool) -> Options:
+    """Keyword-only parameters; of a class also the positional ones, save what it is made from (a schema)."""
+    pairs: list[tuple[ast.arg, ast.expr | None]] = []
+    if of_class:
+        positional = [*arguments.posonlyargs, *arguments.args]
+        defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
+        pairs = [*zip(positional, defaults, strict=True)][1:]  # the first is self
+        pairs = pairs[1:] if pairs and pairs[0][1] is None else pairs
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     found = Options()
     for argument, default in pairs:
@@ -142,11 +146,12 @@ def _from_object(loaded: Any) -> Options:
     except Exception:  # annotations of a stranger's code may name anything
         hints = {}
     found = Options()
-    for name, parameter in signature.parameters.items():
+    for index, (name, parameter) in enumerate(signature.parameters.items()):
+        subject = index == 0 and parameter.default is parameter.empty
         if parameter.kind is parameter.VAR_KEYWORD:
             found.open = True
         elif parameter.kind is parameter.KEYWORD_ONLY or (
-            parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty
+            isinstance(loaded, type) and parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not subject
         ):
             default = REQUIRED if parameter.default is parameter.empty else parameter.default
             found[name] = Option(name, hints.get(name, Any), default)
@@ -169,6 +174,8 @@ def _hint(node: ast.expr, path: Path, depth: int = 8) -> Any:
             return _union([_hint(side, path, depth - 1) for side in _sides(node)])
         case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inner):
             return _generic(name, inner.elts if isinstance(inner, ast.Tuple) else [inner], path, depth)
+        case ast.Name(id="Tensor") | ast.Attribute(attr="Tensor"):
+            return Never  # nothing a spec can say
         case ast.Name(id=name) | ast.Attribute(attr=name) if name in _PLAIN:
             return _PLAIN[name]
         case ast.Name(id=name) | ast.Attribute(attr=name) if name in _LISTS:
@@ -215,7 +222,8 @@ def _sides(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _union(hints: Sequence[Any]) -> Any:
-    return Any if Any in hints else Union[tuple(hints)]  # noqa: UP007
+    sayable = tuple(hint for hint in hints if hint is not Never)
+    return Any if Any in sayable or not sayable else Union[sayable]  # noqa: UP007
 
 
 def _is_ellipsis(node: ast.expr) -> bool:

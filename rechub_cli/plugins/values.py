@@ -27,7 +27,7 @@ def words(hint: Any) -> str:
     if hint is Any:
         return "any value"
     if origin is Literal:
-        return "one of " + ", ".join(_shown(choice) for choice in inside)
+        return "one of " + ", ".join(map(str, inside))
     if origin in (Union, types.UnionType):
         return " or ".join(words(one) for one in inside)
     if origin is list:
@@ -103,7 +103,7 @@ def _choice(value: Any, choices: tuple[Any, ...]) -> Any:
         if isinstance(value, str) != isinstance(choice, str) and str(value) == str(choice):
             return choice
     guess = difflib.get_close_matches(str(value), [str(one) for one in choices], 1, 0.6)
-    listed = ", ".join(_shown(one) for one in choices)
+    listed = ", ".join(map(str, choices))
     raise BadValue(f"{_shown(value)} is not one of {listed}", suggestion=guess[0] if guess else None)
 
 
@@ -146,10 +146,11 @@ def _inside(key: str | int, value: Any, hint: Any) -> Any:
 
 
 def _expected(hint: Any, value: Any) -> BadValue:
-    return BadValue(f"expected {_article(words(hint))}, got {_shown(value)}")
+    return BadValue(f"expected {article(words(hint))}, got {_shown(value)}")
 
 
-def _article(text: str) -> str:
+def article(text: str) -> str:
+    """Words of a type with an article, where they take one."""
     if text.startswith(("one of", "true or", "null", "text", "any")):
         return text
     return ("an " if text[0] in "aeiou" else "a ") + text

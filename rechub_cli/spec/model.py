@@ -126,9 +126,7 @@ class Vector(FeatureSpec):
     dim: Positive
 
 
-AnyFeature = Annotated[
-    Sparse | Dense | Datetime | Sequence | History | Vector, Field(discriminator="type")
-]
+AnyFeature = Annotated[Sparse | Dense | Datetime | Sequence | History | Vector, Field(discriminator="type")]
 
 
 class Label(Section):

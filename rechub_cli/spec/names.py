@@ -1,0 +1,165 @@
+"""Names in a spec that stand for code: the model, its options, metrics, the loss, the optimizer, the scheduler."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rechub_cli import plugins
+from rechub_cli.errors import SpecError
+from rechub_cli.plugins.options import OptionProblem, check_values, options_of
+from rechub_cli.plugins.registry import Plugin
+from rechub_cli.spec.model import Spec
+from rechub_cli.spec.problems import Problem
+
+# Class -> module: torch's optimizers whose step needs no closure, for dense gradients.
+OPTIMIZERS = {
+    "Adadelta": "adadelta",
+    "Adafactor": "_adafactor",
+    "Adagrad": "adagrad",
+    "Adam": "adam",
+    "Adamax": "adamax",
+    "AdamW": "adamw",
+    "ASGD": "asgd",
+    "NAdam": "nadam",
+    "RAdam": "radam",
+    "RMSprop": "rmsprop",
+    "Rprop": "rprop",
+    "SGD": "sgd",
+}
+# torch's schedulers whose options YAML can say.
+SCHEDULERS = (
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "PolynomialLR",
+    "ReduceLROnPlateau",
+    "StepLR",
+)
+FILLED_IN = {"total_steps", "epochs", "steps_per_epoch", "mode"}  # the trainer knows these
+
+
+def check_names(spec: Spec, base: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The model's options in their types, and every name that stands for nothing; torch is not imported."""
+    problems: list[Problem] = []
+    params = _model(spec, base, problems)
+    tasks: set[str] = {label.type for label in spec.labels.values()} or {"classification"}
+    for index, name in enumerate(spec.trainer.metrics or ()):
+        _metric(name, ("trainer", "metrics", index), spec, tasks, base, problems)
+    if spec.trainer.monitor is not None:
+        _metric(spec.trainer.monitor, ("trainer", "monitor"), spec, tasks, base, problems)
+    if spec.trainer.loss is not None:
+        try:
+            plugins.find("losses", spec.trainer.loss, base)
+        except SpecError as error:
+            problems.append(_named(("trainer", "loss"), error, plugins.names("losses"), spec.trainer.loss))
+    _optimizer(spec, problems)
+    _scheduler(spec, problems)
+    return params, problems
+
+
+def _model(spec: Spec, base: Path, problems: list[Problem]) -> dict[str, Any]:
+    name = spec.model.name
+    try:
+        checked, faults = plugins.check_options("models", name, spec.model.params, base)
+    except SpecError as error:
+        problems.append(_named(("model", "name"), error, plugins.names("models"), name))
+        return dict(spec.model.params)
+    problems += _options(("model", "params"), faults, f"see all options: rechub models show {name}")
+    return checked
+
+
+def _metric(
+    name: str, path: tuple[str | int, ...], spec: Spec, tasks: set[str], base: Path, problems: list[Problem]
+) -> None:
+    try:
+        info = plugins.metric_info(name, base)
+    except SpecError as error:
+        problems.append(_named(path, error, plugins.names("metrics"), name))
+        return
+    if info.needs_group and spec.group is None:
+        problems.append(Problem(path, f"'{name}' is computed within groups; name their column with 'group:'"))
+    if not tasks & set(info.tasks):
+        problems.append(Problem(path, f"'{name}' is for {' and '.join(info.tasks)} labels, not {' and '.join(tasks)}"))
+
+
+def _optimizer(spec: Spec, problems: list[Problem]) -> None:
+    trainer = spec.trainer
+    path = ("trainer", "optimizer")
+    name = _exact(trainer.optimizer, OPTIMIZERS)
+    if name is None:
+        problems.append(_unknown(path, "optimizer", trainer.optimizer, OPTIMIZERS))
+        return
+    params = trainer.optimizer_params
+    _torch(f"torch.optim.{OPTIMIZERS[name]}", name, params, ("trainer", "optimizer_params"), "optimizer", problems)
+    lr = params.get("lr", 1.0)
+    if isinstance(lr, int | float) and not isinstance(lr, bool) and lr <= 0:
+        problems.append(Problem(("trainer", "optimizer_params", "lr"), f"must be above 0, not {lr!r}"))
+
+
+def _scheduler(spec: Spec, problems: list[Problem]) -> None:
+    trainer = spec.trainer
+    if trainer.scheduler is None:
+        if trainer.scheduler_params:
+            problems.append(
+                Problem(("trainer", "scheduler_params"), "there is no 'scheduler:' to take these", at="key")
+            )
+        return
+    name = _exact(trainer.scheduler, SCHEDULERS)
+    if name is None:
+        problems.append(_unknown(("trainer", "scheduler"), "scheduler", trainer.scheduler, SCHEDULERS))
+        return
+    params = {key: value for key, value in trainer.scheduler_params.items() if key != "step"}
+    _torch("torch.optim.lr_scheduler", name, params, ("trainer", "scheduler_params"), "scheduler", problems)
+    step = trainer.scheduler_params.get("step", "epoch")
+    if step not in ("epoch", "batch"):
+        problems.append(Problem(("trainer", "scheduler_params", "step"), f"{step!r} is not one of epoch, batch"))
+
+
+def _torch(
+    module: str, name: str, params: Mapping[str, Any], path: tuple[str, ...], what: str, problems: list[Problem]
+) -> None:
+    """Check options against the source of a class of torch, which is not imported for that."""
+    known = options_of(Plugin("models", name, module, name))
+    _, faults = check_values(known, params, f"{what} '{name}'")
+    problems += _options(path, [fault for fault in faults if not FILLED_IN & set(fault.path)])
+
+
+def _options(path: tuple[str, ...], faults: list[OptionProblem], note: str = "") -> list[Problem]:
+    return [
+        Problem(
+            (*path, *fault.path),
+            fault.text,
+            fault.suggestion,
+            "key" if fault.unknown else "value",
+            (note,) if note and fault.unknown else (),
+        )
+        for fault in faults
+    ]
+
+
+def _exact(name: str, known: Mapping[str, str] | tuple[str, ...]) -> str | None:
+    return next((one for one in known if one.lower() == name.lower()), None)
+
+
+def _unknown(path: tuple[str, ...], what: str, name: str, known: Mapping[str, str] | tuple[str, ...]) -> Problem:
+    lower = {one.lower(): one for one in known}
+    guess = difflib.get_close_matches(name.lower(), lower, 1, 0.5)
+    text = f"unknown {what} '{name}' (known: {', '.join(known)})"
+    return Problem(path, text, lower[guess[0]] if guess else None)
+
+
+def _named(path: tuple[str | int, ...], error: SpecError, known: list[str], name: str) -> Problem:
+    """A plugin's name that stands for nothing."""
+    if ":" in name or not str(error).startswith("unknown "):
+        return Problem(path, str(error))
+    guess = difflib.get_close_matches(name.lower(), known, 1, 0.6)
+    what = str(error).split(" ", 2)[1]
+    return Problem(path, f"unknown {what} '{name}' (known: {', '.join(known)})", guess[0] if guess else None)
