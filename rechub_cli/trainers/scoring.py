@@ -101,11 +101,12 @@ class Scorer:
             model.train(was_training)
 
     def _scores(self, prediction: Prediction) -> Tensor:
-        if not prediction.logits or len(self.values) == prediction.values.shape[1]:
-            return prediction.values
-        scores = prediction.values.sigmoid()
+        values = prediction.values.detach()
+        if not prediction.logits or len(self.values) == values.shape[1]:
+            return values
+        scores = values.sigmoid()
         if self.values:
-            scores[:, self.values] = prediction.values[:, self.values]
+            scores[:, self.values] = values[:, self.values]
         return scores
 
     def measure(self, model: nn.Module, loader: Iterable[Any], metrics: Mapping[str, Any]) -> dict[str, float]:
