@@ -5,17 +5,50 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO
 from urllib.parse import unquote
 
 import pyarrow as pa
 
-from rechub_cli.errors import NoInput
+from rechub_cli.errors import DataError, NoInput
+
+_LOOK = 1 << 20
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+
+class Pipe:
+    """A stream that can be read once, and looked at before."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.head = b""
+        read = getattr(stream, "read1", stream.read)
+        while not _tells(self.head) and (data := read(_LOOK)):
+            self.head += data
+        self._waiting = self.head
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        if self._waiting:
+            size = len(self._waiting) if size < 0 else size
+            data, self._waiting = self._waiting[:size], self._waiting[size:]
+            return data
+        return self._stream.read(size)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _tells(head: bytes) -> bool:
+    """Whether the start of a stream shows its columns: a line of text, or the schema of Arrow's stream format."""
+    if head[:4] == b"\xff\xff\xff\xff":
+        return len(head) >= 8 + int.from_bytes(head[4:8], "little")
+    return head[:4] in (b"PAR1", b"ARRO") or b"\n" in head
 
 
 @dataclass(frozen=True)
@@ -26,13 +59,13 @@ class File:
         path: where it is.
         name: what messages call it.
         partition: hive keys in its path, ``day=2026-01-01`` being ``{"day": "2026-01-01"}``.
-        pipe: an open binary stream that stands in its place; it can be read once.
+        pipe: what stands in its place where it can be read only once.
     """
 
     path: Path
     name: str
     partition: dict[str, str | None] = field(default_factory=dict)
-    pipe: Any = None
+    pipe: Pipe | None = None
 
     @property
     def suffix(self) -> str:
@@ -44,34 +77,57 @@ class File:
 
     @property
     def compression(self) -> str | None:
-        return COMPRESSIONS.get(self.path.suffix.lower())
+        return COMPRESSIONS.get(self.path.suffix.lower()) if self.pipe is None else None
 
     def open(self) -> pa.NativeFile:
         """The bytes as they are, seekable."""
-        return pa.OSFile(os.fspath(self.path), "rb")
+        try:
+            return pa.OSFile(os.fspath(self.path), "rb")
+        except OSError as error:
+            raise NoInput(f"cannot read {self.name}: {os.strerror(error.errno) if error.errno else error}") from error
 
     def stream(self) -> pa.NativeFile:
         """The bytes from the start, decompressed."""
-        source = pa.PythonFile(self.pipe, "r") if self.pipe is not None else self.open()
-        return pa.CompressedInputStream(source, self.compression) if self.compression else source
+        if self.pipe is not None:
+            return pa.PythonFile(self.pipe, "r")
+        return pa.CompressedInputStream(self.open(), self.compression) if self.compression else self.open()
 
-    def fingerprint(self, seekable: bool) -> str:
-        """A hash of size and content: of the footer where the format keeps one there, else of sampled places."""
+    def head(self) -> bytes:
+        """About a megabyte from the start, decompressed; whole lines where it is text."""
+        if self.pipe is not None:
+            data, whole = self.pipe.head, False
+        else:
+            try:
+                with self.stream() as stream:
+                    data = stream.read(_LOOK)
+                    whole = len(data) < _LOOK
+            except OSError as error:
+                raise DataError(f"{self.name}: {error}") from error
+        end = data.rfind(b"\n") + 1
+        return data[:end] if end and not whole and _is_text(data) else data
+
+    def fingerprint(self) -> str:
+        """A hash of size and content: of the footer in Parquet, else of sampled places."""
+        if self.pipe is not None:
+            return secrets.token_hex(32)
         size = self.path.stat().st_size
         digest = hashlib.sha256(f"{size}\n".encode())
         with open(self.path, "rb") as file:
-            if seekable:
-                file.seek(max(0, size - 8))
-                tail = file.read(8)
-                length = int.from_bytes(tail[:4], "little") + 8 if tail[4:] in (b"PAR1", b"PARE") else 1 << 16
-                places = [(max(0, size - length), length)]
+            file.seek(max(0, size - 8))
+            tail = file.read(8)
+            if tail[4:] == b"PAR1":
+                length = min(size, int.from_bytes(tail[:4], "little") + 8)
+                places = [(size - length, length)]
             else:
-                block, count = 1 << 16, 64
-                places = [(size * i // count, block) for i in range(count)] + [(max(0, size - block), block)]
+                places = [(size * i // 64, 1 << 16) for i in range(64)] + [(max(0, size - (1 << 16)), 1 << 16)]
             for place, length in places:
                 file.seek(place)
                 digest.update(file.read(length))
         return digest.hexdigest()
+
+
+def _is_text(data: bytes) -> bool:
+    return not data.startswith((b"ARROW1", b"PAR1", b"\xff\xff\xff\xff"))
 
 
 def find_files(paths: Sequence[str], base: Path, suffixes: Sequence[str]) -> list[File]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
 from rechub_cli.data.chunk import CHUNK_ROWS, Chunk, Rows
+from rechub_cli.data.filter import Filter
+from rechub_cli.data.formats import open_stdin, reader_of, suffixes_of
 from rechub_cli.data.inputs import File, find_files
+from rechub_cli.data.join import LookUp
 from rechub_cli.data.prefetch import prefetch
-from rechub_cli.data.readers.parquet import Parquet
+from rechub_cli.data.readers import Reader
+from rechub_cli.data.types import Guess, kind, parse, unify
+from rechub_cli.errors import DataError, NoInput, UsageError
 from rechub_cli.spec.model import Join
 
 __all__ = ["CHUNK_ROWS", "Chunk", "Rows", "Source", "Stats"]
@@ -21,19 +27,35 @@ __all__ = ["CHUNK_ROWS", "Chunk", "Rows", "Source", "Stats"]
 
 @dataclass
 class Stats:
-    """What reading met; counted anew at each pass."""
+    """What the latest pass met, as far as it got.
+
+    Attributes:
+        rows_read: rows of the files.
+        rows_kept: those that the filter left.
+        join_misses: file of each join that was needed -> rows whose key it lacks.
+    """
 
     rows_read: int = 0
+    rows_kept: int = 0
     join_misses: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass
 class Source:
-    """Rows of one or more files; ``Source.open`` makes one."""
+    """Rows of one or more files; ``Source.open`` makes one.
 
-    def __init__(self, files: list[File]) -> None:
-        self.files = files
-        self.stats = Stats()
-        self._reader = Parquet()
+    Attributes:
+        files: in the order in which they are read.
+        types: types known beforehand, of some columns.
+    """
+
+    files: list[File]
+    readers: list[Reader]
+    joins: list[LookUp]
+    condition: str | None
+    types: Mapping[str, pa.DataType] | None = None
+    spool: Any = None  # keeps a temporary copy of standard input alive
+    stats: Stats = field(default_factory=Stats)
 
     @classmethod
     def open(
@@ -44,35 +66,187 @@ class Source:
         format: str = "auto",
         joins: Sequence[Join] = (),
         filter: str | None = None,
-        stdin: Any = None,
+        stdin: IO[bytes] | None = None,
+        types: Mapping[str, pa.DataType] | None = None,
     ) -> Source:
-        return cls(find_files(paths, base, Parquet.suffixes))
+        """The rows that ``paths`` (relative to ``base``) name: files, directories, globs, ``-`` for standard input.
+
+        Args:
+            types: types of columns, known from an encoder: text (CSV, TSV, JSONL) is read as these types without a
+                first pass that finds them out, its other columns stay text; standard input is then read as it comes.
+                Without them standard input is kept in a temporary file, so that it can be read more than once.
+
+        Raises:
+            NoInput: a path names nothing.
+            DataError: a file is damaged, or two files' columns do not fit together.
+            SpecError: the filter or a join is wrong.
+        """
+        look_ups = [LookUp(join, cls.open([join.file], base=base)) for join in joins]
+        spool = None
+        if list(paths) == ["-"]:
+            file, reader, spool = open_stdin(stdin, format, keep=types is None)
+            files, readers = [file], [reader]
+        elif "-" in paths:
+            raise UsageError("standard input (-) cannot be read together with other files")
+        else:
+            files = find_files(paths, base, suffixes_of(format))
+            readers = [reader_of(file, format) for file in files]
+        if not files:
+            raise NoInput("no data file was named")
+        return cls(files, readers, look_ups, filter, types, spool)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Names and types of all columns, joined ones too; they hold for every row (text is read once for that)."""
+        schema = self._joined(self._columns)
+        if self.condition is not None:
+            Filter(self.condition, schema)
+        return schema
 
     @property
-    def schema(self) -> pa.Schema:
-        return self._reader.schema(self.files[0])
+    def seekable(self) -> bool:
+        """Whether the rows can be streamed at little cost, from the start, as often as needed."""
+        return all(reader.seekable for reader in self.readers) and all(file.pipe is None for file in self.files)
 
     def column_kinds(self) -> dict[str, str]:
-        return {field.name: kind(field.type) for field in self.schema}
+        """Each column's kind, from footers, headers and first blocks: quick; types of text are likely, not certain."""
+        schemas = [reader.schema(file) for file, reader in zip(self.files, self.readers, strict=True)]
+        return {field.name: kind(field.type) for field in self._joined(self._together(schemas))}
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(" ".join(file.fingerprint(True) for file in self.files).encode()).hexdigest()
+        """A hash of everything that decides the rows: files, joins, filter, known types."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.fingerprint()} {sorted(file.partition.items())}\n".encode())
+        for look_up in self.joins:
+            digest.update(f"join {look_up.fingerprint()}\n".encode())
+        digest.update(f"filter {self.condition}\ntypes {sorted((self.types or {}).items(), key=str)}\n".encode())
+        return digest.hexdigest()
 
     def count_rows(self) -> int | None:
-        return sum(self._reader.count_rows(file) or 0 for file in self.files)
+        """The number of rows, if files tell it without being read and no filter drops any."""
+        if self.condition is not None:
+            return None
+        counts = [reader.count_rows(file) for file, reader in zip(self.files, self.readers, strict=True)]
+        return None if None in counts else sum(count for count in counts if count is not None)
 
     def tables(self, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
-        self.stats = Stats()
-        return prefetch(self._read(columns, rows))
+        """The rows, decoded ahead of the consumer by a thread; no chunk spans two files.
 
-    def _read(self, columns: Sequence[str] | None, rows: int) -> Iterator[Chunk]:
-        names = self.schema.names if columns is None else list(columns)
-        for file in self.files:
-            first_row = 0
-            for table in _coalesce(self._reader.batches(file, names, rows, self.schema), rows):
-                self.stats.rows_read += table.num_rows
-                yield Chunk(table.select(names), file.name, first_row)
-                first_row += table.num_rows
+        Raises:
+            DataError: damaged data, or a file that lacks a column; named with file and row.
+        """
+        names = self.schema.names if columns is None else list(dict.fromkeys(columns))
+        missing = [name for name in names if name not in self.schema.names]
+        if missing:
+            raise DataError(f"{self.files[0].name} has no column {missing[0]!r}; there are: {self._listed()}")
+        condition = Filter(self.condition, self.schema) if self.condition is not None else None
+        self.stats = Stats()
+        return prefetch(self._read(names, rows, condition, self.stats))
+
+    def _read(self, names: list[str], rows: int, condition: Filter | None, stats: Stats) -> Iterator[Chunk]:
+        needed = list(dict.fromkeys([*names, *(condition.columns if condition else ())]))
+        joins = []
+        for look_up in reversed(self.joins):
+            if set(needed) & set(look_up.added):
+                joins.insert(0, look_up)
+                needed = list(dict.fromkeys([*(name for name in needed if name not in look_up.added), *look_up.keys]))
+                stats.join_misses[look_up.name] = 0
+        for file, reader in zip(self.files, self.readers, strict=True):
+            for chunk in self._chunks(file, reader, needed, rows):
+                stats.rows_read += len(chunk)
+                for look_up in joins:
+                    table, misses = look_up.add(chunk.table, file.name)
+                    chunk = replace(chunk, table=table)
+                    stats.join_misses[look_up.name] += misses
+                if condition is not None:
+                    chunk = chunk.take(condition.mask(chunk.table))
+                stats.rows_kept += len(chunk)
+                if len(chunk):
+                    yield chunk.select(names)
+
+    def _chunks(self, file: File, reader: Reader, names: list[str], rows: int) -> Iterator[Chunk]:
+        """The columns of one file and of its path, each of the type it has in all files."""
+        here = self._schemas[self.files.index(file)].names
+        wanted = [name for name in names if name in here]
+        absent = [name for name in names if name not in here and name not in file.partition]
+        if absent:
+            raise DataError(f"{file.name} has no column {absent[0]!r}, which other files of this data have")
+        schema = self._columns
+        first_row = 0
+        for table in _coalesce(reader.batches(file, wanted or here[:1], rows, schema), rows):
+            columns = []
+            for name in names:
+                type = schema.field(name).type
+                if name not in here:
+                    columns.append(pa.repeat(_partition_value(file.partition[name], type), table.num_rows))
+                    continue
+                column = table.column(name)
+                try:
+                    columns.append(column if column.type == type else column.cast(type))
+                except pa.ArrowException as error:
+                    raise DataError(f"{file.name}: column {name} does not fit {type}: {error}") from error
+            yield Chunk(pa.table(columns, names=names), file.name, first_row)
+            first_row += table.num_rows
+
+    @cached_property
+    def _schemas(self) -> list[pa.Schema]:
+        """Of each file, types certain."""
+        types = self.types if self.condition is None else None
+        if any(file.pipe is not None for file in self.files):
+            types = self.types
+        known = [reader.scan(file, types) for file, reader in zip(self.files, self.readers, strict=True)]
+        if self.types is None:
+            return known
+        return [_retyped(schema, self.types, reader) for schema, reader in zip(known, self.readers, strict=True)]
+
+    @cached_property
+    def _columns(self) -> pa.Schema:
+        """Of all files together, without joined columns."""
+        return self._together(self._schemas)
+
+    def _together(self, schemas: list[pa.Schema]) -> pa.Schema:
+        types: dict[str, pa.DataType] = {}
+        origin: dict[str, str] = {}
+        for file, schema in zip(self.files, schemas, strict=True):
+            twice = [name for name in schema.names if schema.names.count(name) > 1]
+            if twice:
+                raise DataError(f"{file.name} has more than one column {twice[0]!r}")
+            for column in schema:
+                before = types.setdefault(column.name, column.type)
+                type = unify(before, column.type)
+                if type is None:
+                    raise DataError(
+                        f"column {column.name} is {before} in {origin[column.name]} and {column.type} in {file.name}; "
+                        "give it one type"
+                    )
+                types[column.name] = type
+                origin.setdefault(column.name, file.name)
+        for name in dict.fromkeys(key for file in self.files for key in file.partition):
+            if name not in types and all(name in file.partition for file in self.files):
+                guess = Guess()
+                guess.see(pa.array([file.partition[name] for file in self.files], pa.string()))
+                types[name] = (self.types or {}).get(name, guess.type)
+        return pa.schema(list(types.items()))
+
+    def _joined(self, schema: pa.Schema) -> pa.Schema:
+        for look_up in self.joins:
+            schema = look_up.extend(schema, self.files[0].name)
+        return schema
+
+    def _listed(self) -> str:
+        names = self.schema.names
+        return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _retyped(schema: pa.Schema, types: Mapping[str, pa.DataType], reader: Reader) -> pa.Schema:
+    """A scanned schema of text with the types that are known."""
+    retype: Callable[..., pa.Schema] | None = getattr(reader, "retype", None)
+    return retype(schema, types) if retype else schema
+
+
+def _partition_value(text: str | None, type: pa.DataType) -> pa.Scalar:
+    return parse(pa.array([text], pa.string()), type)[0]
 
 
 def _coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
@@ -90,26 +264,3 @@ def _coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table
             held += batch.num_rows
     if waiting:
         yield pa.Table.from_batches(waiting)
-
-
-def kind(type: pa.DataType) -> str:
-    """The kind of a column's type, as ``spec.columns`` names kinds."""
-    if pa.types.is_dictionary(type):
-        return kind(type.value_type)
-    for name, test in _KINDS.items():
-        if test(type):
-            return name
-    return str(type)
-
-
-_KINDS = {
-    "integer": pa.types.is_integer,
-    "float": lambda type: pa.types.is_floating(type) or pa.types.is_decimal(type),
-    "string": lambda type: pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type),
-    "bool": pa.types.is_boolean,
-    "list": lambda type: pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type),
-    "timestamp": pa.types.is_timestamp,
-    "date": pa.types.is_date,
-    "binary": lambda type: pa.types.is_binary(type) or pa.types.is_large_binary(type),
-    "null": pa.types.is_null,
-}

@@ -1,0 +1,115 @@
+"""Comma-separated text with a header line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from rechub_cli.data.inputs import File
+from rechub_cli.data.types import Guess, Unreadable, kind, parse
+from rechub_cli.errors import DataError, NoInput
+
+_BLOCK = 1 << 23  # bytes parsed at a time
+
+
+class CSV:
+    """CSV: every cell is read as text first, so that types hold for the whole file and a bad cell is named."""
+
+    suffixes: tuple[str, ...] = (".csv",)
+    seekable = False
+    delimiter = ","
+
+    def schema(self, file: File) -> pa.Schema:
+        """Names, and the types that the first megabyte suggests."""
+        return self._guess(file, pa.BufferReader(file.head()))
+
+    def scan(self, file: File, types: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
+        """Names, and types that hold for every row; columns without a known type are text if some are given."""
+        if types is not None:
+            return pa.schema([(name, types.get(name, pa.string())) for name in self._names(file)])
+        return self._guess(file, file.stream())
+
+    def count_rows(self, file: File) -> int | None:
+        return None
+
+    def batches(self, file: File, columns: Sequence[str], rows: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        first_row = 0
+        for text in self._text(file, file.stream(), columns):
+            arrays = []
+            for name in columns:
+                type = schema.field(name).type
+                try:
+                    arrays.append(parse(text.column(name), type))
+                except Unreadable as bad:
+                    where = f"{file.name}, row {first_row + bad.row + 1}"
+                    raise DataError(f"{where}: column {name}: {bad.text!r} is no {kind(type)}") from None
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            first_row += text.num_rows
+
+    def _guess(self, file: File, stream: pa.NativeFile) -> pa.Schema:
+        guesses: dict[str, Guess] = {}
+        for text in self._text(file, stream, None):
+            for name in text.schema.names:
+                guesses.setdefault(name, Guess()).see(text.column(name))
+        return pa.schema([(name, guess.type) for name, guess in guesses.items()])
+
+    def _text(self, file: File, stream: pa.NativeFile, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Blocks of rows as text; the first has none but names the columns. An empty cell is null."""
+        names = self._names(file)
+        convert = pacsv.ConvertOptions(
+            column_types={name: pa.string() for name in names},
+            include_columns=list(columns) if columns is not None else None,
+            strings_can_be_null=True,
+            null_values=[""],
+        )
+        reading, parsing = pacsv.ReadOptions(block_size=_BLOCK), self._parsing()
+        try:
+            with pacsv.open_csv(stream, reading, parsing, convert) as reader:
+                yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+                yield from reader
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(self._explain(file, names, str(error))) from error
+
+    def _names(self, file: File) -> list[str]:
+        """The header's names."""
+        reading = pacsv.ReadOptions(use_threads=False)
+        try:
+            head = pa.BufferReader(file.head())
+            with pacsv.open_csv(head, reading, self._parsing(lambda row: "skip")) as reader:
+                names = list(reader.schema.names)
+        except (pa.ArrowException, OSError) as error:
+            if "Empty CSV file" in str(error):
+                raise NoInput(f"{file.name} is empty") from None
+            raise DataError(f"{file.name}: {error}") from error
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"{file.name}: the header names {', '.join(map(repr, twice))} more than once")
+        return names
+
+    def _parsing(self, ragged: Callable[[pacsv.InvalidRow], str] | None = None) -> pacsv.ParseOptions:
+        return pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=ragged)
+
+    def _explain(self, file: File, names: list[str], message: str) -> str:
+        """Arrow's message in the user's terms, with the row that it means: found by reading again in one thread."""
+        bad: list[pacsv.InvalidRow] = []
+
+        def remember(row: pacsv.InvalidRow) -> str:
+            bad.append(row)
+            return "error"
+
+        if "Expected" in message and file.pipe is None:
+            reading = pacsv.ReadOptions(block_size=_BLOCK, use_threads=False)
+            convert = pacsv.ConvertOptions(column_types={name: pa.binary() for name in names})
+            with contextlib.suppress(pa.ArrowException):
+                for _ in pacsv.open_csv(file.stream(), reading, self._parsing(remember), convert):
+                    pass
+        if bad:
+            row = f", row {bad[0].number - 1}" if bad[0].number else ""
+            cells = f"{bad[0].actual_columns} cells where the header has {bad[0].expected_columns}"
+            return f"{file.name}{row}: {cells}: {bad[0].text[:80]!r}"
+        if "invalid UTF8" in message:
+            return f"{file.name}: not UTF-8 text ({message}); save it as UTF-8"
+        return f"{file.name}: {message}"

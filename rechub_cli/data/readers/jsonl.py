@@ -1,0 +1,105 @@
+"""JSON Lines: one object a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.json as pajson
+
+from rechub_cli.data.inputs import File
+from rechub_cli.data.types import is_number, is_text, unify
+from rechub_cli.errors import DataError, NoInput
+
+_BLOCK = 1 << 23  # bytes parsed at a time
+
+
+class JSONL:
+    """JSON Lines: keys become columns; a key that a line lacks is null there."""
+
+    suffixes = (".jsonl", ".ndjson", ".json")
+    seekable = False
+
+    def schema(self, file: File) -> pa.Schema:
+        """Keys and types of the first megabyte."""
+        return _types(file, [file.head()])
+
+    def scan(self, file: File, types: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
+        """Keys and types of the whole file; with ``types``, of the first megabyte, widened and completed by them."""
+        if types is None:
+            return _types(file, _blocks(file))
+        found = {field.name: field.type for field in self.schema(file)}
+        for name, type in types.items():
+            here = found.setdefault(name, type)
+            if pa.types.is_null(here) or (is_number(here) and is_number(type)):
+                found[name] = type
+        return pa.schema(list(found.items()))
+
+    def count_rows(self, file: File) -> int | None:
+        return None
+
+    def batches(self, file: File, columns: Sequence[str], rows: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        wanted = pa.schema([schema.field(name) for name in columns])
+        first_row = 0
+        for block in _blocks(file):
+            table = _parse(file, block, first_row, wanted)
+            yield from table.select(list(columns)).to_batches()
+            first_row += table.num_rows
+
+
+def _types(file: File, blocks: Iterable[bytes]) -> pa.Schema:
+    types: dict[str, pa.DataType] = {}
+    first_row = 0
+    for block in blocks:
+        table = _parse(file, block, first_row, None)
+        for field in table.schema:
+            before = types.get(field.name, field.type)
+            type = unify(before, field.type)
+            if type is None and pa.types.is_timestamp(before) and is_text(field.type):
+                type = field.type  # text that looked like a moment until here
+            elif type is None and pa.types.is_timestamp(field.type) and is_text(before):
+                type = before
+            if type is None:
+                where = f"{file.name}, from row {first_row + 1} on"
+                raise DataError(f"{where}: column {field.name} holds {field.type}, and {before} before")
+            types[field.name] = type
+        first_row += table.num_rows
+    if not first_row:
+        raise NoInput(f"{file.name} is empty")
+    return pa.schema(list(types.items()))
+
+
+def _blocks(file: File) -> Iterator[bytes]:
+    """Whole lines, some megabytes at a time."""
+    rest = b""
+    try:
+        with file.stream() as stream:
+            while data := stream.read(_BLOCK):
+                end = data.rfind(b"\n") + 1
+                if end:
+                    yield rest + data[:end]
+                    rest = data[end:]
+                else:
+                    rest += data
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file.name}: {error}") from error
+    if rest.strip():
+        yield rest
+
+
+def _parse(file: File, block: bytes, first_row: int, schema: pa.Schema | None) -> pa.Table:
+    if not block.strip():
+        return pa.table({}) if schema is None else schema.empty_table()
+    options = pajson.ParseOptions(
+        explicit_schema=schema,
+        newlines_in_values=False,
+        unexpected_field_behavior="infer" if schema is None else "ignore",
+    )
+    reading = pajson.ReadOptions(block_size=len(block) + 1)
+    try:
+        return pajson.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
+    except pa.ArrowException as error:
+        row = re.search(r"in row (\d+)", str(error))
+        where = f"{file.name}, row {first_row + int(row[1]) + 1}" if row else file.name
+        raise DataError(f"{where}: {error}") from error
