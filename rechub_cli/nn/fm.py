@@ -15,13 +15,14 @@ class _PairwiseSum(torch.autograd.Function):
     def forward(ctx: Any, fields: Tensor) -> Tensor:
         total = fields.sum(1)  # (B, E)
         ctx.save_for_backward(fields, total)
-        flat = fields.flatten(1)
-        return (torch.linalg.vecdot(total, total) - torch.linalg.vecdot(flat, flat)).mul_(0.5).unsqueeze(1)
+        # norms square and add without an intermediate (B, F * E)
+        norms = [torch.linalg.vector_norm(x, dim=1, keepdim=True).square_() for x in (total, fields.flatten(1))]
+        return norms[0].sub_(norms[1]).mul_(0.5)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
         fields, total = ctx.saved_tensors
-        return (total.unsqueeze(1) - fields).mul_(grad.unsqueeze(2))
+        return torch.addcmul((total * grad).unsqueeze(1), fields, grad.unsqueeze(2), value=-1)
 
 
 class FM(nn.Module):

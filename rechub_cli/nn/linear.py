@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli.batch import Batch
-from rechub_cli.nn.embedding import FeatureEmbedding
+from rechub_cli.nn.embedding import Embedded, FeatureEmbedding
 from rechub_cli.schema import Schema
 
 
@@ -30,7 +30,7 @@ class ConcatLinear(nn.Linear):
         weights = self.weight.split([part.shape[1] for part in parts], dim=1)
         output = F.linear(parts[0], weights[0], self.bias)
         for part, weight in zip(parts[1:], weights[1:], strict=True):
-            output = output + F.linear(part, weight)
+            output.addmm_(part.to(output.dtype), weight.t().to(output.dtype))
         return output
 
 
@@ -48,7 +48,8 @@ class LogitHead(ConcatLinear):
 class FirstOrder(nn.Module):
     """The linear part of a model: one weight for each id, one for each number, a bias.
 
-    A pooled sequence counts as the pooled weights of its ids.
+    A pooled sequence counts as the pooled weights of its ids. ``like``: what another embedding of the
+    schema made of the same batch, whose work is then shared.
     Shape: Batch of B rows -> (B, n_tasks), float32.
     """
 
@@ -60,8 +61,8 @@ class FirstOrder(nn.Module):
         nn.init.zeros_(self.numbers.weight)
         nn.init.zeros_(self.numbers.bias)
 
-    def forward(self, batch: Batch) -> Tensor:
-        embedded = self.ids(batch)
+    def forward(self, batch: Batch, like: Embedded | None = None) -> Tensor:
+        embedded = self.ids(batch, like)
         with torch.autocast(embedded.flat.device.type, enabled=False):
             ids = embedded.flat.view(len(batch), -1, self.n_tasks).sum(1)
             return ids + self.numbers(embedded.dense)

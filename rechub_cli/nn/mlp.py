@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rechub_cli.nn.activation import activation as make_activation
+from rechub_cli.nn.dropout import Dropout
 from rechub_cli.nn.linear import ConcatLinear, LogitHead
 from rechub_cli.nn.norm import BatchNorm
 
@@ -38,7 +39,7 @@ class MLP(nn.Module):
                 hidden.append(BatchNorm(dim))
             hidden.append(make_activation(activation, dim))
             if dropout:
-                hidden.append(nn.Dropout(dropout))
+                hidden.append(Dropout(dropout))
             width = dim
         self.hidden = nn.ModuleList(hidden)
         self.output = None if out_dim is None else LogitHead(width, out_dim)

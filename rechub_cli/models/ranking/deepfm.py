@@ -52,4 +52,4 @@ class DeepFM(nn.Module):
     def forward(self, batch: Batch) -> Output:
         embedded = self.embedding(batch)
         deep = self.deep(embedded.flat, embedded.dense)
-        return Output(self.first_order(batch) + self.fm(embedded.stacked) + deep)
+        return Output(self.first_order(batch, embedded) + self.fm(embedded.stacked) + deep)

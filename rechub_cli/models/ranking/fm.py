@@ -29,4 +29,5 @@ class FM(nn.Module):
         self.pairs = Pairs(self.embedding.common_dim("fm"), n_tasks)
 
     def forward(self, batch: Batch) -> Output:
-        return Output(self.first_order(batch) + self.pairs(self.embedding(batch).stacked))
+        embedded = self.embedding(batch)
+        return Output(self.first_order(batch, embedded) + self.pairs(embedded.stacked))

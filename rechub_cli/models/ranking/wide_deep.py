@@ -49,4 +49,4 @@ class WideDeep(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         embedded = self.embedding(batch)
-        return Output(self.wide(batch) + self.deep(embedded.flat, embedded.dense))
+        return Output(self.wide(batch, embedded) + self.deep(embedded.flat, embedded.dense))
