@@ -21,7 +21,7 @@ _TAKES = {
     "sparse": SINGLE,
     "dense": NUMBERS,
     "datetime": MOMENTS,
-    "sequence": frozenset({"list", "string", "null"}),
+    "sequence": SINGLE | {"list"},
     "vector": frozenset({"list"}),
 }
 
@@ -84,10 +84,6 @@ class _Checker:
                 found[name] = feature.model_copy(update={"column": column})
                 continue
             matches = [column for column in self.columns if fnmatchcase(column, name)]
-            if feature.column:
-                self.problem(
-                    ("features", name, "column"), "a name with * or ? stands for many columns; 'column' names one"
-                )
             if isinstance(feature, History):
                 self.problem(("features", name), "a history has a name of its own, not a glob", key=True)
             elif not matches:
@@ -104,13 +100,7 @@ class _Checker:
     def feature(self, name: str, feature: AnyFeature, features: Mapping[str, AnyFeature]) -> None:
         path = ("features", name)
         if isinstance(feature, History):
-            for role in ("user", "time"):
-                if getattr(self.spec, role) is None:
-                    self.problem(path, f"a history needs '{role}:', the column that says {_SAYS[role]}", key=True)
-            for index, source in enumerate(feature.of):
-                self.known(source, features, (*path, "of", index), "feature")
-            for column in feature.where:
-                self.column(column, (*path, "where", column), key=True)
+            self.problem((*path, "type"), "histories are not built yet; give the history as a sequence column")
             return
         named = "column" in self.spec.features[name].model_fields_set if name in self.spec.features else False
         place = (*path, "column") if named else path
@@ -157,11 +147,13 @@ class _Checker:
         column = label.column or name
         path = ("labels", name)
         kind = self.column(column, (*path, "column") if label.column else path, key=not label.column)
-        if kind and label.positive is None and kind not in NUMBERS:
-            example = "" if label.type == "regression" else "; say which value is positive, as in {positive: 'yes'}"
+        if kind and kind not in (NUMBERS if label.positive is None else SINGLE):
+            example = (
+                ""
+                if label.type == "regression" or kind not in SINGLE
+                else "; say which value is positive, as in {positive: 'yes'}"
+            )
             self.problem(path, f"column '{column}' holds {_plural(kind)}, not numbers{example}", key=True)
-        if kind == "list":
-            self.problem(path, f"column '{column}' holds lists, not labels", key=True)
         if label.type == "regression":
             for option in ("positive", "negative_rate"):
                 if option in label.model_fields_set:

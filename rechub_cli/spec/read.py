@@ -70,7 +70,10 @@ class ReadSpec:
 
     def fail(self, problems: Iterable[tuple[str, str] | tuple[str, str, str | None]]) -> NoReturn:
         """Raise what another room found: (dotted path, what is wrong[, what was probably meant])."""
-        raise self.error(Problem(_parts(path, self.origins), text, *suggestion) for path, text, *suggestion in problems)
+        found = []
+        for path, text, *guess in problems:
+            found.append(Problem(_parts(path, self.origins), text, guess[0] if guess else None))
+        raise self.error(found)
 
 
 def read_spec(
@@ -167,14 +170,19 @@ class _Reading:
         """What is wrong with the names in those parts of the spec that can be read."""
         from rechub_cli.spec.columns import name_problems
 
-        spec, _ = validate(pruned(self.data, problems), self.plain)
+        data, spec = self.data, None
+        for _ in range(4):  # what is cut away can leave its surroundings wanting
+            data = {"features": {}, "model": {"name": ""}, **pruned(data, problems)}
+            spec, problems = validate(data, self.plain)
         if spec is None:
             return []
         read = ReadSpec(spec, self.path, self.content, self.origins)
         try:
-            return [read.problem(problem) for problem in name_problems(read, columns(spec, self.path.parent))]
+            found = name_problems(read, columns(spec, self.path.parent))
         except RechubError:  # of the data, or a plugin: told when the spec is mended
             return []
+        certain = [problem for problem in found if all(part in self.data for part in problem.path[:1])]
+        return [read.problem(problem) for problem in certain if problem.path[-1] != "shares"]
 
 
 def _content(path: Path) -> bytes:

@@ -34,7 +34,11 @@ def validate(data: dict[str, Any], plain: Mapping[Path, str]) -> tuple[Spec | No
 
 def pruned(data: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """A copy of ``data`` without the parts that are at fault, so that the rest can be checked too."""
-    faulty = {problem.path for problem in problems}
+    faulty = set()
+    for path in (problem.path for problem in problems):
+        above = _get(data, path[:-1])
+        lacking = isinstance(above, dict) and path[-1] not in above  # then its surroundings cannot stay
+        faulty.add(path[:-1] if lacking and len(path) > 1 else path)
 
     def copied(value: Any, path: Path) -> Any:
         if isinstance(value, dict):
