@@ -1,0 +1,102 @@
+"""Times as whole numbers that keep their order, and where to cut many of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rechub_cli.data.chunk import Chunk
+from rechub_cli.data.types import is_text, kind, plain
+from rechub_cli.errors import DataError
+
+_BLOCK = 1 << 20
+
+
+def instants(chunk: Chunk, column: str) -> np.ndarray:
+    """A column of times (numbers, moments, dates, ISO text) as int64 in the same order, for comparison only.
+
+    Raises:
+        DataError: a null, or text that is no moment; with file and row.
+    """
+    values = chunk.table.column(column)
+    type = plain(values.type)
+    values = values.cast(type).combine_chunks() if values.type != type else values.combine_chunks()
+    if isinstance(values, pa.ChunkedArray):  # combining no chunks, in some versions
+        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], type)
+    if is_text(type):
+        try:
+            values = values.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{chunk.file}: column {column}: {error}") from error
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    if values.null_count:
+        row = pc.index(pc.is_null(values), True).as_py()
+        raise DataError(
+            f"{chunk.locate(row)}: column {column} is null, which has no place in time; filter such rows out"
+        )
+    if pa.types.is_floating(values.type):
+        bits = (values.cast(pa.float64()).to_numpy() + 0.0).view(np.int64)
+        return bits ^ ((bits >> 63) & np.int64(2**63 - 1))  # as integers, negative floats count down
+    if pa.types.is_date32(values.type):
+        values = values.cast(pa.int32())
+    elif not (
+        pa.types.is_integer(values.type) or pa.types.is_timestamp(values.type) or pa.types.is_date64(values.type)
+    ):
+        raise DataError(f"{chunk.file}: column {column} is of kind {kind(type)}, which is no time")
+    try:
+        return np.asarray(values.cast(pa.int64()).to_numpy())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{chunk.file}: column {column}: {error}") from error
+
+
+class Instants:
+    """Many int64, kept in a temporary file: private memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="rechub-times-")  # noqa: SIM115 (closed by __exit__)
+        self.count = 0
+
+    def __enter__(self) -> Instants:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def add(self, values: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(values, np.int64).data)
+        self.count += len(values)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        values = self._values()
+        for start in range(0, self.count, _BLOCK):
+            yield values[start : start + _BLOCK]
+
+    def cut(self, wanted: int, before: int | None = None) -> int:
+        """The value from which on nearest to ``wanted`` of them are (at least one); smaller than ``before``.
+
+        Raises:
+            DataError: none is smaller than ``before``.
+        """
+        values = self._values()
+        place = self.count - wanted
+        values.partition(place)
+        value = int(values[place])
+        above = sum(int(np.count_nonzero(block > value)) for block in self.blocks())
+        at_least = sum(int(np.count_nonzero(block >= value)) for block in self.blocks())
+        cut = value + 1 if above and wanted - above < at_least - wanted else value
+        if before is None or cut < before:
+            return cut
+        smaller = [int(block[block < before].max()) for block in self.blocks() if (block < before).any()]
+        if not smaller:
+            raise DataError("data.split: too few different times for these parts")
+        return max(smaller)
+
+    def _values(self) -> np.ndarray:
+        self._file.flush()
+        return np.memmap(self._file, np.int64, "r+", shape=(self.count,))
