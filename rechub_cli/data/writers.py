@@ -1,0 +1,156 @@
+"""Tables on their way out: Parquet, CSV, TSV, JSON Lines, Arrow; to a file that is whole or not there, or a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import pyarrow as pa
+
+from rechub_cli.data.inputs import COMPRESSIONS
+from rechub_cli.data.text import csv_lines, json_lines
+from rechub_cli.data.types import plain
+from rechub_cli.errors import CannotCreate, UsageError
+from rechub_cli.files import atomic, creating
+
+FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".arrow": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
+    ".arrows": "arrow-stream",
+}
+_SLICE = 65_536  # rows turned into text at a time
+
+
+class Writer(Protocol):
+    def write(self, table: pa.Table) -> None:
+        """Rows, in order; all tables have the first one's columns. A table without rows still names the columns."""
+
+
+@contextlib.contextmanager
+def open_writer(
+    target: str, *, format: str | None = None, overwrite: bool = False, header: bool = True, stream: Any = None
+) -> Iterator[Writer]:
+    """A writer of tables to a file, or to ``stream`` (binary) where the target is ``-``.
+
+    A file appears, or replaces the old one, when the block ends well; else nothing changes. A stream gets rows as
+    they come. Numbers are written in the shortest form that reads back to the same.
+
+    Args:
+        target: a path, or ``-``.
+        format: parquet, csv, tsv, jsonl or arrow; None: what the suffix says (csv for ``-``).
+            Arrow is the file format in a file and the stream format in a stream. Text is compressed as a suffix
+            ``.gz``, ``.zst`` or ``.bz2`` says.
+        overwrite: whether a file that exists is replaced.
+        header: whether CSV and TSV begin with the columns' names.
+
+    Raises:
+        UsageError: no such format, or the suffix tells none.
+        CannotCreate: the file exists, or cannot be written.
+    """
+    if target == "-":
+        chosen = "arrow-stream" if format == "arrow" else format or "csv"
+        with creating("standard output"), _writer(chosen, header, stream) as writer:
+            yield writer
+            stream.flush()
+        return
+    path = Path(target)
+    chosen = format or _format_of(path)
+    check_target(path, overwrite)
+    if path.exists() and not path.is_file():  # a device or a named pipe: there is nothing to replace
+        with creating(path), open(path, "wb") as file, _writer(chosen, header, file) as writer:
+            yield writer
+        return
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    with atomic(path) as file, contextlib.ExitStack() as stack:
+        sink = stack.enter_context(pa.CompressedOutputStream(file, compression)) if compression else file
+        yield stack.enter_context(_writer(chosen, header, sink))
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Raises CannotCreate if ``path`` cannot be written: to be asked before the work begins."""
+    if path.is_dir():
+        raise CannotCreate(f"cannot write {path}: it is a directory")
+    if path.is_file() and not overwrite:
+        raise CannotCreate(f"{path} exists; use --overwrite to replace it")
+    if not path.parent.is_dir():
+        raise CannotCreate(f"cannot write {path}: there is no directory {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise CannotCreate(f"cannot write {path}: no permission to write in {path.parent}")
+
+
+def _format_of(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
+    name = FORMATS.get(suffixes[-2] if compressed and len(suffixes) > 1 else suffixes[-1] if suffixes else "")
+    if name is None:
+        raise UsageError(f"{path}: the suffix tells no format (known: {' '.join(FORMATS)}); use --output-format")
+    if compressed and name in ("parquet", "arrow"):
+        raise UsageError(f"{path}: {name} is compressed inside; leave out {path.suffix}")
+    return name
+
+
+@contextlib.contextmanager
+def _writer(format: str, header: bool, sink: IO[bytes]) -> Iterator[Writer]:
+    if format in _BINARY:
+        binary = _Binary(sink, _BINARY[format])
+        yield binary
+        binary.close()
+    elif format in ("csv", "tsv"):
+        yield _Text(sink, lambda table, first: csv_lines(table, "\t" if format == "tsv" else ",", header and first))
+    elif format == "jsonl":
+        yield _Text(sink, lambda table, first: json_lines(table))
+    else:
+        raise UsageError(f"no output format {format!r}; there are: parquet, csv, tsv, jsonl, arrow")
+
+
+def _parquet(sink: IO[bytes], schema: pa.Schema) -> Any:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd")
+
+
+_BINARY: dict[str, Callable[[IO[bytes], pa.Schema], Any]] = {
+    "parquet": _parquet,
+    "arrow": lambda sink, schema: pa.ipc.new_file(sink, schema),
+    "arrow-stream": lambda sink, schema: pa.ipc.new_stream(sink, schema),
+}
+
+
+class _Binary:
+    def __init__(self, sink: IO[bytes], create: Callable[[IO[bytes], pa.Schema], Any]) -> None:
+        self._sink, self._create = sink, create
+        self._writer: Any = None
+
+    def write(self, table: pa.Table) -> None:
+        """Dictionary columns become plain: their dictionaries differ from table to table."""
+        plain_schema = pa.schema([field.with_type(plain(field.type)) for field in table.schema])
+        if self._writer is None:
+            self._writer = self._create(self._sink, plain_schema)
+        self._writer.write_table(table.cast(plain_schema))
+
+    def close(self) -> None:
+        if self._writer is None:
+            self._writer = self._create(self._sink, pa.schema([]))
+        self._writer.close()
+
+
+class _Text:
+    def __init__(self, sink: IO[bytes], lines: Callable[[pa.Table, bool], Iterator[Any]]) -> None:
+        self._sink, self._lines = sink, lines
+        self._first = True
+
+    def write(self, table: pa.Table) -> None:
+        for start in range(0, max(1, table.num_rows), _SLICE):
+            for data in self._lines(table.slice(start, _SLICE), self._first):
+                self._sink.write(data)
+            self._first = False
