@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,14 @@ from rechub_cli.data.plan import FIRST_FIXED, Plan
 from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.files import write_text
-from rechub_cli.schema import MISSING, Schema
+from rechub_cli.schema import FIRST_UNSEEN, MISSING, Schema
 from rechub_cli.spec.model import AnyFeature, Datetime, Dense, Label, Sequence, Sparse, Spec, Vector
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Chunk, Rows
 
 FORMAT = 1  # raised when the meaning of the files, or of an id, changes
+_TILE = 1 << 16  # rows that a thread lays out at a time
 _FEATURES: TypeAdapter[dict[str, AnyFeature]] = TypeAdapter(dict[str, AnyFeature])
 _LABELS: TypeAdapter[dict[str, Label]] = TypeAdapter(dict[str, Label])
 
@@ -92,13 +94,16 @@ class Encoder:
                     f"{chunk.file}: there is no column {column}; columns there: {', '.join(table.column_names)}"
                 )
         layout = self.layout(labels)
-        block = Block(layout, np.empty((table.num_rows, layout.width), np.int32), {})
+        columns = np.empty((layout.width, table.num_rows), np.int32)
+        block = Block(layout, columns.T, {})
         jobs = [self._pool.submit(self._encode_feature, chunk, name, block) for name in self.plan.features]
         if labels:
             self._encode_labels(chunk, block)
         for job in jobs:
             job.result()
         block.values = {name: block.values[name] for name in layout.sequences}
+        block.rows = np.empty((table.num_rows, layout.width), np.int32)
+        list(self._pool.map(partial(_transpose, columns, block.rows), range(0, table.num_rows, _TILE)))
         return block
 
     def _encode_feature(self, chunk: Chunk, name: str, block: Block) -> None:
@@ -148,12 +153,14 @@ class Encoder:
 
     def _ids(self, values: pa.Array | pa.ChunkedArray, key: str, name: str, block: Block) -> np.ndarray:
         vocabulary = self.vocabularies[key]
-        unique, codes = ids.distinct(values, name)
-        known = vocabulary.look_up(unique, name)
-        out = np.append(known, np.int32(MISSING))[codes]
-        unseen = known < vocabulary.first
-        _count(block.unseen, name, int(np.append(unseen, False)[codes].sum()) if unseen.any() else 0)
-        _count(block.missing, name, int((codes < 0).sum()))
+        unique, codes = ids.positions(values, name)
+        if codes is None and unique.type != vocabulary.type:  # conversion is slow: each value once
+            unique, codes = ids.distinct(unique, name)
+        out = vocabulary.look_up(unique, name)
+        if codes is not None:
+            out = np.append(out, np.int32(MISSING))[codes]
+        _count(block.missing, name, np.count_nonzero(out == MISSING))
+        _count(block.unseen, name, np.count_nonzero((out >= FIRST_UNSEEN) & (out < vocabulary.first)))
         return out
 
     def _encode_labels(self, chunk: Chunk, block: Block) -> None:
@@ -240,8 +247,14 @@ class Encoder:
         return encoder
 
 
+def _transpose(columns: np.ndarray, rows: np.ndarray, start: int) -> None:
+    """One tile of rows, small enough for the processor's cache."""
+    for at in range(start, min(start + _TILE, len(rows)), 512):
+        rows[at : at + 512] = columns[:, at : at + 512].T
+
+
 def _count(counts: dict[str, int], name: str, n: int) -> None:
-    counts[name] = counts.get(name, 0) + n
+    counts[name] = counts.get(name, 0) + int(n)
 
 
 def _threads() -> ThreadPoolExecutor:

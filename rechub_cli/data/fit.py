@@ -77,9 +77,7 @@ class Fit:
                 self._count(f"{name}.{part}", cells.part(values, part), name)
 
     def _count(self, key: str, values: pa.Array | pa.ChunkedArray, column: str) -> None:
-        unique, codes = ids.distinct(values, column)
-        counts = np.bincount(codes[codes >= 0] if len(codes) and codes.min() < 0 else codes, minlength=len(unique))
-        self.counters.setdefault(key, Counter()).add(unique, counts, column)
+        self.counters.setdefault(key, Counter()).add(*ids.tally(values, column), column)
 
     def _measure(self, chunk: Chunk, name: str, feature: Dense, sampled: dict[str, np.ndarray]) -> None:
         column = self.plan.column(name)

@@ -39,7 +39,7 @@ def canonical_type(kind: pa.DataType, column: str) -> pa.DataType:
     types = pa.types
     if types.is_dictionary(kind):
         return canonical_type(kind.value_type, column)
-    if types.is_null(kind) or types.is_string(kind) or types.is_large_string(kind) or kind == pa.string_view():
+    if types.is_null(kind) or _is_text(kind):
         return TEXT
     if types.is_integer(kind):
         return UINT if kind == UINT else INT
@@ -78,22 +78,62 @@ def canonical(values: pa.Array, column: str) -> pa.Array:
     return values
 
 
+def positions(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[pa.Array, np.ndarray | None]:
+    """Canonical values, and the place among them of each row: int32, -1 where null; None where row i has value i.
+
+    The values of a dictionary column are its dictionaries as they stand: with repeats, nulls, and some that no row has.
+    """
+    if not pa.types.is_dictionary(column.type):
+        return canonical(whole(column), name), None
+    dictionaries, codes, n = [], [np.zeros(0, np.int32)], 0
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        dictionaries.append(chunk.dictionary)
+        codes.append(_codes(chunk, n))
+        n += len(chunk.dictionary)
+    if not dictionaries:
+        return pa.array([], canonical_type(column.type, name)), codes[0]
+    return canonical(pa.concat_arrays(dictionaries), name), np.concatenate(codes)
+
+
 def distinct(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[pa.Array, np.ndarray]:
-    """The different values (canonical, no null among them) and for each row its position there, -1 where null."""
-    values = whole(column)
-    if pa.types.is_dictionary(values.type):  # the dictionary may hold nulls, repeats and values that no row has
-        codes = values.indices.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False)
-        unique, back = distinct(values.dictionary, name)
-        used = np.zeros(len(unique), bool)
-        codes = np.append(back, np.int32(-1))[codes]
-        used[codes[codes >= 0]] = True
-        if not used.all():
-            renumber = np.append(np.cumsum(used, dtype=np.int32) - 1, np.int32(-1))
-            unique, codes = unique.filter(pa.array(used)), renumber[codes]
-        return unique, codes
-    encoded = canonical(values, name).dictionary_encode()
-    codes = encoded.indices if encoded.null_count == 0 else encoded.indices.fill_null(-1)
-    return encoded.dictionary, codes.to_numpy(zero_copy_only=False)
+    """Canonical values without repeats or nulls, and the place among them of each row, int32, -1 where null."""
+    values, codes = positions(column, name)
+    encoded = values.dictionary_encode()
+    first = _codes(encoded, 0)
+    return encoded.dictionary, first if codes is None else np.append(first, np.int32(-1))[codes]
+
+
+def tally(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[pa.Array, np.ndarray]:
+    """The canonical values that stand there and how often, int64; no null among them, but a value may come twice."""
+    if pa.types.is_dictionary(column.type):
+        values, codes = positions(column, name)
+        assert codes is not None
+        counts = np.bincount(codes[codes >= 0] if len(codes) and codes.min() < 0 else codes, minlength=len(values))
+    else:
+        counted = column.value_counts()
+        values, counts = canonical(counted.field(0), name), counted.field(1).to_numpy()
+    unused = counts == 0
+    if values.null_count:
+        unused |= values.is_null().to_numpy(zero_copy_only=False)
+    if unused.any():
+        values, counts = values.filter(pa.array(~unused)), counts[~unused]
+    return values, counts
+
+
+def _codes(encoded: pa.DictionaryArray, shift: int) -> np.ndarray:
+    """int32 indices, raised by ``shift``; -1 where null."""
+    indices = encoded.indices
+    if indices.null_count:
+        given = indices.is_valid().to_numpy(zero_copy_only=False)
+        return np.where(
+            given, indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32) + np.int32(shift), -1
+        )
+    codes = indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    return codes + np.int32(shift) if shift else codes
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
 
 
 def convert(values: pa.Array, target: pa.DataType, column: str) -> pa.Array:

@@ -95,7 +95,7 @@ class Moments:
         mean = float(values.mean())
         centred = values - mean
         difference, total = mean - self.mean, self.count + n
-        self.squares += float(centred @ centred) + difference**2 * self.count * n / total
+        self.squares += float(np.square(centred, out=centred).sum()) + difference**2 * self.count * n / total
         self.mean += difference * n / total
         self.count = total
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from rechub_cli.data import ids
 from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.files import atomic
-from rechub_cli.schema import FIRST_UNSEEN
+from rechub_cli.schema import FIRST_UNSEEN, MISSING
 
 _SMALLEST_MERGE = 1 << 16
 
@@ -32,7 +32,7 @@ class Counter:
     _n_waiting: int = 0
 
     def add(self, values: pa.Array, counts: np.ndarray, column: str) -> None:
-        """Canonical values without repeats, and the count of each."""
+        """Canonical values, and how often each was met."""
         kind = (
             self.values.type if self.values is not None else self._waiting[0][0].type if self._waiting else values.type
         )
@@ -91,6 +91,10 @@ class Vocabulary:
     oov_buckets: int = 1
 
     @property
+    def type(self) -> pa.DataType:
+        return self.values.type
+
+    @property
     def first(self) -> int:
         return FIRST_UNSEEN + self.oov_buckets
 
@@ -100,18 +104,22 @@ class Vocabulary:
         return self.first + self.size
 
     def look_up(self, values: pa.Array, column: str) -> np.ndarray:
-        """int32 id per canonical value; a value that is not there gets an unseen id by its hash."""
+        """int32 id per canonical value: null is missing; a value that is not there gets an unseen id by its hash."""
         converted = ids.convert(values, self.values.type, column)
         found = pc.index_in(converted, self.values.slice(0, self.size))
+        if found.null_count == 0:
+            return found.to_numpy() + np.int32(self.first)
         out = found.fill_null(-1).to_numpy(zero_copy_only=False) + np.int32(self.first)
-        unseen = np.flatnonzero(out < self.first)
-        if converted.null_count and converted is not values:  # values without a counterpart in the vocabulary's type
-            unseen = np.union1d(unseen, np.flatnonzero(converted.is_null().to_numpy(zero_copy_only=False)))
-        if len(unseen):
-            out[unseen] = FIRST_UNSEEN
-            if self.oov_buckets > 1:
-                hashes = _hash_as(values.take(pa.array(unseen)), self.values.type, column)
-                out[unseen] += (hashes % np.uint64(self.oov_buckets)).astype(np.int32)
+        strange = out < self.first
+        if values.null_count:
+            missing = values.is_null().to_numpy(zero_copy_only=False)
+            out[missing] = MISSING
+            strange &= ~missing
+        if self.oov_buckets == 1:
+            out[strange] = FIRST_UNSEEN
+        elif strange.any():
+            hashes = _hash_as(values.filter(pa.array(strange)), self.values.type, column)
+            out[strange] = FIRST_UNSEEN + (hashes % np.uint64(self.oov_buckets)).astype(np.int32)
         return out
 
     def digest(self) -> str:
@@ -160,6 +168,10 @@ class Buckets:
     oov_buckets: int = 1
 
     @property
+    def type(self) -> pa.DataType:
+        return ids.CANONICAL[self.kind]
+
+    @property
     def first(self) -> int:
         return FIRST_UNSEEN + self.oov_buckets
 
@@ -169,7 +181,10 @@ class Buckets:
 
     def look_up(self, values: pa.Array, column: str) -> np.ndarray:
         hashes = _hash_as(values, ids.CANONICAL[self.kind], column)
-        return (hashes % np.uint64(self.n_buckets)).astype(np.int32) + np.int32(self.first)
+        out = (hashes % np.uint64(self.n_buckets)).astype(np.int32) + np.int32(self.first)
+        if values.null_count:
+            out[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
+        return out
 
     def digest(self) -> str:
         return f"{self.kind} {self.n_buckets} {self.oov_buckets}"
