@@ -115,8 +115,10 @@ class Console:
 
     def interrupted(self, number: int) -> None:
         """Called inside a signal handler: one line, straight to the descriptor."""
-        if self.output.log_format != "json":
-            os.write(2, f"\n{'warning: ' if self.pretty else ''}{notice(number)}\n".encode())
+        if self.output.log_format == "json":
+            return
+        line = f"\nwarning: {notice(number)}" if self.pretty else Event("signal", notice(number), "warn").to_text()
+        os.write(2, f"{line}\n".encode())
 
     def log(self, text: str) -> None:
         """Output of code that is not ours; seen with -v."""

@@ -44,7 +44,7 @@ class Checkpoints:
         state: Mapping[str, Any],
         metrics: Mapping[str, float],
         best: bool,
-    ) -> Path:
+    ) -> None:
         """Write one checkpoint and point ``last`` (and ``best``) to it.
 
         ``state`` maps flat names to tensors and JSON values: all that a resumed training needs.
@@ -55,7 +55,6 @@ class Checkpoints:
         for pointer in ("last", "best") if best else ("last",):
             write_text(self.run / pointer, target.name + "\n")
         self._sweep()
-        return target
 
     def _free_name(self, step: int) -> Path:
         """A step saved again (say, at the end of its epoch) gets a name of its own: the old one stays until then."""

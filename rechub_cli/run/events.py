@@ -78,10 +78,10 @@ class Events:
         self._before: list[Event] | None = []  # what happened before the run's record was there
         self._quiet_until = time.monotonic() + PROGRESS_SECONDS
 
-    def emit(self, event: str, msg: str, *, level: Level = "info", **data: Any) -> None:
+    def emit(self, event: str, msg: str, data: Mapping[str, Any] | None = None, *, level: Level = "info") -> None:
         self._seq += 1
         self.warnings += level == "warn"
-        made = Event(event, msg, level, data, self._seq, self.run)
+        made = Event(event, msg, level, data or {}, self._seq, self.run)
         if self._before is not None:
             self._before.append(made)
         for listener in self.listeners:
@@ -109,7 +109,7 @@ class Events:
             data["epoch"] = f"{progress.epoch}/{progress.n_epoch}"
         if progress.loss is not None:
             data["loss"] = round(progress.loss, 6)
-        self.emit("progress", f"{progress.phase} {done} {progress.unit}", **data)
+        self.emit("progress", f"{progress.phase} {done} {progress.unit}", data)
 
 
 def short(value: Any) -> str:

@@ -48,7 +48,7 @@ class Stop:
     def requested(self) -> int | None:
         """The number of the signal that came, if one did."""
         if self._received is not None and self.events is not None:
-            self.events.emit("signal", notice(self._received), level="warn", signal=self._received)
+            self.events.emit("signal", notice(self._received), {"signal": self._received}, level="warn")
             self.events = None
         return self._received
 

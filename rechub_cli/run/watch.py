@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli.run.events import Events, Level, Progress
+from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class RunWatcher:
         self.stop = stop
         self.n_epoch = 0
         self.best: dict[str, Any] | None = None  # the epoch.end data of the best epoch so far
+        self.rows: list[dict[str, Any]] = []  # all epochs
         self._next_tick = 0.0
 
     def on_start(self, steps_per_epoch: int | None, n_epoch: int) -> None:
@@ -47,13 +49,14 @@ class RunWatcher:
             "seconds": round(record.seconds, 3),
             "best": record.best,
         }
+        self.rows.append(data)
         if record.best:
             self.best = data
         values = [f"{name} {value:.4f}" for name, value in data.items() if name.startswith(("train_", "val_"))]
-        self.events.emit("epoch.end", f"epoch {record.epoch}/{self.n_epoch} {' '.join(values)}", **data)
+        self.events.emit("epoch.end", f"epoch {record.epoch}/{self.n_epoch} {' '.join(values)}", data)
 
-    def on_message(self, level: Level, event: str, text: str, data: dict[str, Any] | None = None) -> None:
-        self.events.emit(event, text, level=level, **(data or {}))
+    def on_message(self, level: str, event: str, text: str, data: Mapping[str, Any]) -> None:
+        self.events.emit(event, text, data, level="warn" if level == "warn" else "info")
 
     def stop_requested(self) -> int | None:
         return self.stop.requested()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,8 +109,16 @@ class Scorer:
             scores[:, self.values] = values[:, self.values]
         return scores
 
-    def measure(self, model: nn.Module, loader: Iterable[Any], metrics: Mapping[str, Any]) -> dict[str, float]:
+    def measure(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        metrics: Mapping[str, Any],
+        each: Callable[[Scores], None] | None = None,
+    ) -> dict[str, float]:
         """The metrics over all rows of a loader; ``<metric>_<label>`` where there are several labels.
+
+        ``each`` is handed every scored batch on the way, say to write it.
 
         Raises:
             DataError: no rows, or no labels.
@@ -119,6 +127,8 @@ class Scorer:
         """
         parts: list[tuple[Tensor, ...]] = []
         for scored in self.batches(model, loader):
+            if each is not None:
+                each(scored)
             known = scored.rows.known_labels()[: scored.rows.n]
             beside = (part for part in (scored.rows.weights, scored.rows.group) if part is not None)
             parts.append(tuple(part.cpu() for part in (scored.scores, known, *beside)))

@@ -1,0 +1,185 @@
+"""``rechub evaluate``: a trained model's metrics on labelled rows. Nothing is written into the run."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rechub_cli.errors import CheckFailed, NoInput, SpecError, UsageError
+from rechub_cli.run.events import Events
+from rechub_cli.run.signals import Stop
+from rechub_cli.workflows.load import Trained, open_trained
+from rechub_cli.workflows.sources import counted, limited
+
+DATA_MISSING = "--data is required (a file, or - for standard input)"
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_COMPARISON = re.compile(rf"\s*([\w@]+)\s*(>=|<=|==|!=|>|<)\s*({_NUMBER})\s*")
+_RANGE = re.compile(rf"\s*([\w@]+)\s+in\s+({_NUMBER})\s*\.\.\s*({_NUMBER})\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateRequest:
+    """What the user asked for."""
+
+    run: str
+    data: str | None
+    metrics: tuple[str, ...] = ()
+    require: tuple[str, ...] = ()
+    input_format: str = "auto"
+    limit_rows: int | None = None
+    batch_size: int | None = None
+    device: str | None = None
+    threads: int | None = None
+    plugin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOutcome:
+    """Metrics by name, and which requirements did not hold."""
+
+    run: str
+    rows: int
+    metrics: dict[str, float]
+    required: dict[str, bool] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"run": self.run, "rows": self.rows, "metrics": self.metrics, "required": self.required}
+
+    def raise_if_failed(self) -> None:
+        """Raises CheckFailed naming every requirement that did not hold."""
+        failed = [condition for condition, holds in self.required.items() if not holds]
+        if failed:
+            raise CheckFailed("\n".join(f"required, but does not hold: {one}" for one in failed))
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """``auc >= 0.75`` or ``calibration in 0.95..1.05``."""
+
+    text: str
+    metric: str
+    low: float = -math.inf
+    high: float = math.inf
+    strict: bool = False
+    negated: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Requirement:
+        """Raises UsageError where it is neither a comparison with a number nor a range."""
+        found = _RANGE.fullmatch(text)
+        if found:
+            return cls(text, found[1], float(found[2]), float(found[3]))
+        found = _COMPARISON.fullmatch(text)
+        if not found:
+            raise UsageError(f"--require {text!r} is not 'metric >= number' or 'metric in low..high'")
+        name, sign, value = found[1], found[2], float(found[3])
+        if sign in ("==", "!="):
+            return cls(text, name, value, value, negated=sign == "!=")
+        bounds = {"low": value} if sign[0] == ">" else {"high": value}
+        return cls(text, name, **bounds, strict=len(sign) == 1)  # type: ignore[arg-type]
+
+    def holds(self, metrics: dict[str, float]) -> bool:
+        """A metric that is absent or not a number fails."""
+        value = metrics.get(self.metric, math.nan)
+        if math.isnan(value):
+            return False
+        if self.strict:
+            return self.low < value < self.high
+        return (self.low <= value <= self.high) != self.negated
+
+
+def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOutcome:
+    """Compute the run's metrics, and those asked for, on other data.
+
+    Raises:
+        RechubError: with the exit code of its kind.
+    """
+    from rechub_cli.workflows.fitting import metrics_of
+
+    if request.data is None:
+        raise UsageError(DATA_MISSING)
+    check_paths(request.run, request.data)
+    stop.events = events
+    required = [Requirement.parse(text) for text in request.require]
+    trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
+    names = list(dict.fromkeys([*metrics_of(trained.spec), *request.metrics, *(one.metric for one in required)]))
+    known = metrics_or_fail(names, trained)
+    source = open_data(trained, request.data, request.input_format, filtered=True)
+    missing = [name for name in needed(trained) if name not in source.column_kinds()]
+    if missing:
+        raise lacking(request.data, missing, source)
+    rows = limited(source, request.limit_rows)
+
+    from rechub_cli.data.loader import StreamLoader
+
+    prepare_threads(request.threads)
+    loader = StreamLoader(rows, trained.encoder, request.batch_size or trained.spec.trainer.batch_size, labels=True)
+    total = rows.count_rows()
+    metrics = trained.scorer.measure(trained.model, counted(loader, events, "evaluate", total), known)
+    report_unseen(loader, events)
+    said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    events.emit("eval.result", f"{loader.rows:,} rows  {said}", {"rows": loader.rows, **metrics})
+    return EvaluateOutcome(request.run, loader.rows, metrics, {one.text: one.holds(metrics) for one in required})
+
+
+def needed(trained: Trained) -> list[str]:
+    return list(dict.fromkeys([*trained.encoder.columns, *trained.encoder.label_columns]))
+
+
+def metrics_or_fail(names: list[str], trained: Trained) -> dict[str, Any]:
+    """Raises UsageError for a metric that is not known or does not fit the labels."""
+    from rechub_cli.trainers.scoring import load_metrics
+
+    try:
+        return load_metrics(names, trained.encoder.schema.tasks)
+    except SpecError as error:
+        raise UsageError(str(error)) from error
+
+
+def check_paths(run: str, data: str) -> None:
+    """Raises UsageError for ``-`` with nothing piped in: a command never waits on a terminal."""
+    if data == "-" and (sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()):
+        raise UsageError("--data - reads standard input, and nothing is piped in")
+    if not Path(run).exists():
+        raise NoInput(f"{run} does not exist; RUN is a run directory, made by train-ctr")
+
+
+def open_data(trained: Trained, data: str, input_format: str, *, filtered: bool) -> Any:
+    """The user's rows, with the run's look-up tables joined; the spec's filter where metrics should match training."""
+    from rechub_cli.data.source import Source
+
+    return Source.open(
+        [data],
+        base=Path(),
+        format=input_format,
+        joins=trained.joins,
+        filter=trained.spec.data.filter if filtered else None,
+        stdin=sys.stdin.buffer if data == "-" else None,
+    )
+
+
+def lacking(data: str, missing: list[str], source: Any) -> Exception:
+    from rechub_cli.errors import DataError
+
+    words = "columns" if len(missing) > 1 else "column"
+    there = ", ".join(source.column_kinds())
+    return DataError(f"{data} lacks the {words} {', '.join(missing)}, which the model needs; columns there: {there}")
+
+
+def prepare_threads(threads: int | None) -> None:
+    from rechub_cli.trainers import runtime
+
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads is {threads}; it must be 1 or more")
+    runtime.prepare(threads)
+
+
+def report_unseen(loader: Any, events: Events) -> None:
+    """Say how much of the data the model had never seen."""
+    from rechub_cli.workflows.train import warn_unseen
+
+    warn_unseen("the data", loader.unseen, loader.rows, events)

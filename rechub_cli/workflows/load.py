@@ -1,0 +1,215 @@
+"""A trained model, opened from its run directory: it takes raw rows and gives scores."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rechub_cli.errors import DataError, NoInput, RechubError, SpecError, Unavailable
+from rechub_cli.run.directory import Run
+from rechub_cli.run.events import Events
+from rechub_cli.run.signals import Stop
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from torch import nn
+
+    from rechub_cli.data.chunk import Chunk, Rows
+    from rechub_cli.data.encoder import Encoder
+    from rechub_cli.spec.model import Join, Spec
+    from rechub_cli.trainers.scoring import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A run's model with everything it needs to score raw rows."""
+
+    run: Run
+    spec: Spec
+    encoder: Encoder
+    model: nn.Module
+    scorer: Scorer
+
+    def predict(self, table: pa.Table | pd.DataFrame, batch_size: int = 8192) -> np.ndarray:
+        """Scores of raw rows, in their order, as ``rechub predict`` writes them.
+
+        Args:
+            table: an Arrow table or a pandas DataFrame with the columns the model was trained on.
+
+        Returns:
+            float32 (n,), or (n, T) of a model with T tasks.
+
+        Raises:
+            DataError: a column is missing or of a wrong type.
+        """
+        import numpy as np
+
+        rows = TableRows(as_arrow(table), self.joins)
+        missing = self.missing_columns(rows.schema.names)
+        if missing:
+            raise DataError(f"the table lacks the columns {', '.join(missing)}, which the model needs")
+        found = [scores for scores, _, _ in self.score(rows, batch_size)]
+        if not found:
+            return np.empty(
+                (0,) if len(self.encoder.schema.tasks) <= 1 else (0, len(self.encoder.schema.tasks)), np.float32
+            )
+        scores = np.concatenate([part.float().cpu().numpy() for part in found])
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def score(self, rows: Rows, batch_size: int, keep: Sequence[str] = ()) -> Iterator[tuple[Any, Any, Any]]:
+        """(scores (B, T), extras, kept columns) for each batch of raw rows."""
+        from rechub_cli.data.loader import StreamLoader
+
+        loader = StreamLoader(rows, self.encoder, batch_size, keep=keep, labels=False)
+        for batch in self.scorer.batches(self.model, loader):
+            yield batch.scores, batch.extras, batch.rows.carried
+
+    @property
+    def joins(self) -> list[Join]:
+        """The run's look-up tables."""
+        return [join.model_copy(update={"file": str(self.run.path / join.file)}) for join in self.spec.data.join]
+
+    def missing_columns(self, there: Iterable[str]) -> list[str]:
+        """The raw columns the model needs and the data lacks."""
+        have = set(there)
+        return [name for name in self.encoder.columns if name not in have]
+
+
+def load(run: str | os.PathLike[str], *, device: str = "auto", plugin: bool = False) -> Trained:
+    """Open a run's best weights for use from Python: ``load(RUN).predict(table)``.
+
+    Args:
+        run: the run directory.
+        device: auto, cpu, cuda:0, ...
+        plugin: allow the run's own model code to be imported and run.
+
+    Raises:
+        NoInput: there is no such run, or it has no finished checkpoint.
+        DataError: a file of it is damaged.
+        Unavailable: the model's code is not allowed or not installed; the device is not there.
+    """
+    return open_trained(Path(run), device=device, plugin=plugin, events=Events(), stop=Stop())
+
+
+def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events, stop: Stop) -> Trained:
+    """As ``load``; a loop over its scores ends when ``stop`` is asked to."""
+    run = Run.open(path)
+    if run.info.get("status") == "running":
+        events.emit("warning", f"{path} is still training: its best weights so far are used", level="warn")
+    spec = stored_spec(run)
+    check_plugin(run, spec, plugin)
+
+    from rechub_cli.data.encoder import Encoder
+    from rechub_cli.run import RunWatcher, read_checkpoint
+    from rechub_cli.trainers import runtime
+    from rechub_cli.trainers.scoring import Scorer
+    from rechub_cli.workflows.fitting import build_model
+
+    runtime.prepare()
+    if not (path / "encoder").is_dir():
+        raise NoInput(f"{path / 'encoder'} is missing: the run is incomplete; restore it or train again")
+    encoder = Encoder.load(path / "encoder")
+    weights = read_checkpoint(path, "best")
+    model = build_model(spec, encoder.schema, path)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(f"the weights in {path} do not fit its model: {first_line(error)}") from error
+    where = runtime.find_device(device or spec.trainer.device)
+    model.to(where).eval()
+    watcher = RunWatcher(events, stop)
+    scorer = Scorer(where, encoder.schema.tasks, True, spec.trainer.precision, watcher)
+    return Trained(run, spec, encoder, model, scorer)
+
+
+def stored_spec(run: Run) -> Spec:
+    """The resolved spec that ``run.json`` holds. Raises DataError where it is damaged."""
+    from pydantic import ValidationError
+
+    from rechub_cli.spec.model import Spec
+
+    try:
+        return Spec.model_validate(run.info["spec"])
+    except (KeyError, ValidationError) as error:
+        raise DataError(
+            f"{run.path / 'run.json'} is damaged: {first_line(error)}; restore it or train again"
+        ) from error
+
+
+def check_plugin(run: Run, spec: Spec, allowed: bool) -> None:
+    """Code that a run names is not imported unless the caller allows it.
+
+    Registered names are installed on purpose and need no leave.
+
+    Raises:
+        Unavailable: it is not allowed, or it is not the file that training used.
+    """
+    name = spec.model.name
+    if ":" not in name:
+        return
+    listed = [item.strip() for item in os.environ.get("RECHUB_PLUGINS", "").split(",") if item.strip()]
+    module = name.rpartition(":")[0]
+    if not allowed and name not in listed and module not in listed and module.removeprefix("./plugin/") not in listed:
+        raise Unavailable(
+            f"this run's model is code of its own, {name}; if you trust it, use --plugin"
+            f" (from Python: plugin=True), or set RECHUB_PLUGINS={module.removeprefix('./plugin/')}"
+        )
+    stored: Any = run.info.get("plugin")
+    if module.endswith(".py"):
+        try:
+            content = (run.path / "plugin" / Path(module).name).read_bytes()
+            same = hashlib.sha256(content).hexdigest() == stored["sha256"]
+        except (OSError, KeyError, TypeError) as error:
+            raise NoInput(f"the run's plugin {module} is missing: {error}; restore it or train again") from error
+        if not same:
+            raise DataError(f"{run.path / module} is not the file that training used; restore it or train again")
+
+
+class TableRows:
+    """A table in memory as rows, with the run's look-up tables joined."""
+
+    def __init__(self, table: pa.Table, joins: Sequence[Join]) -> None:
+        self._table = table
+        if joins:
+            raise SpecError("rows in memory cannot be joined yet: join the look-up tables first")
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._table.schema
+
+    def fingerprint(self) -> str:
+        return f"table-{id(self._table)}"
+
+    def count_rows(self) -> int | None:
+        return int(self._table.num_rows)
+
+    def tables(self, columns: Sequence[str] | None = None, rows: int = 262_144) -> Iterator[Chunk]:
+        from rechub_cli.data.chunk import Chunk
+
+        table = self._table if columns is None else self._table.select(list(columns))
+        for start in range(0, table.num_rows, rows):
+            yield Chunk(table.slice(start, rows), "table", start)
+
+
+def as_arrow(table: Any) -> pa.Table:
+    """Raises DataError for anything but an Arrow table or a pandas DataFrame."""
+    import pyarrow as pa
+
+    if isinstance(table, pa.Table):
+        return table
+    if isinstance(table, pa.RecordBatch):
+        return pa.Table.from_batches([table])
+    if type(table).__name__ == "DataFrame" and hasattr(table, "to_numpy"):
+        return pa.Table.from_pandas(table, preserve_index=False)
+    raise DataError(f"predict takes an Arrow table or a pandas DataFrame, not {type(table).__name__}")
+
+
+def first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines[:2]) if lines and not isinstance(error, RechubError) else str(error)

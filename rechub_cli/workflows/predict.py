@@ -1,0 +1,104 @@
+"""``rechub predict``: scores of raw rows, in their order. Nothing is written into the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from rechub_cli.errors import CannotCreate, UsageError
+from rechub_cli.run.events import Events, Progress
+from rechub_cli.run.signals import Stop
+from rechub_cli.workflows.evaluate import (
+    DATA_MISSING,
+    check_paths,
+    lacking,
+    open_data,
+    prepare_threads,
+)
+from rechub_cli.workflows.load import open_trained
+from rechub_cli.workflows.sources import limited
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """What the user asked for."""
+
+    run: str
+    data: str | None
+    output: str | None
+    keep: tuple[str, ...] = ()
+    input_format: str = "auto"
+    output_format: str | None = None
+    header: bool = True
+    limit_rows: int | None = None
+    batch_size: int | None = None
+    device: str | None = None
+    threads: int | None = None
+    plugin: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOutcome:
+    """Where the scores are."""
+
+    output: str
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"output": self.output, "rows": self.rows}
+
+
+def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[bytes] | None = None) -> PredictOutcome:
+    """Score every row of the data and write the scores.
+
+    Raises:
+        RechubError: with the exit code of its kind; an output that exists stays as it was.
+    """
+    if request.data is None:
+        raise UsageError(DATA_MISSING)
+    if request.output is None:
+        raise UsageError("--output is required (a file, or - for standard output)")
+    check_paths(request.run, request.data)
+    if request.output != "-" and Path(request.output).exists() and not request.overwrite:
+        raise CannotCreate(f"{request.output} exists; use --overwrite or another -o")
+    stop.events = events
+    trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
+    source = open_data(trained, request.data, request.input_format, filtered=False)
+    there = source.column_kinds()
+    missing = trained.missing_columns(there)
+    if missing:
+        raise lacking(request.data, missing, source)
+    not_kept = [name for name in request.keep if name not in there]
+    if not_kept:
+        raise UsageError(
+            f"--keep: {request.data} has no column {', '.join(not_kept)}; columns there: {', '.join(there)}"
+        )
+
+    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.data.writers import open_writer
+    from rechub_cli.workflows.evaluate import report_unseen
+    from rechub_cli.workflows.scoring import score_names, score_table
+
+    prepare_threads(request.threads)
+    rows = limited(source, request.limit_rows)
+    total = rows.count_rows()
+    names = score_names(trained.encoder.schema.labels)
+    loader = StreamLoader(rows, trained.encoder, request.batch_size or 8192, keep=request.keep, labels=False)
+    done = 0
+    with open_writer(
+        request.output,
+        format=request.output_format,
+        overwrite=request.overwrite,
+        header=request.header,
+        stream=stdout,
+    ) as writer:
+        for scored in trained.scorer.batches(trained.model, loader):
+            table = score_table(scored.scores, scored.extras, scored.rows.carried, names)
+            writer.write(table)
+            done += table.num_rows
+            events.tick(Progress("predict", done, total))
+    report_unseen(loader, events)
+    events.emit("output.written", f"{request.output}  {done:,} rows", {"path": request.output, "rows": done})
+    return PredictOutcome(request.output, done)

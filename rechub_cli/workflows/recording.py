@@ -1,0 +1,118 @@
+"""Keeping a run's record while it trains, whatever way it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import platform
+import shutil
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rechub_cli import __version__, plugins
+from rechub_cli.errors import Interrupted, NoInput, RechubError
+from rechub_cli.files import creating, write_text
+from rechub_cli.run.directory import Run, describe_failure
+from rechub_cli.run.events import Events
+from rechub_cli.run.record import Record
+
+if TYPE_CHECKING:
+    from rechub_cli.spec.model import Spec
+    from rechub_cli.spec.read import ReadSpec
+
+
+@contextlib.contextmanager
+def recording(run: Run, events: Events) -> Iterator[Record]:
+    """Write down what happens within, and how it ends.
+
+    A fault of the spec or the data that shows before training undoes the run: nothing was written.
+    """
+    try:
+        record = Record(run.path)
+        events.attach(record, run.name)
+        with stray_output(record, events):
+            yield record
+    except Interrupted as error:
+        events.emit("run.end", "interrupted", {"status": "interrupted", "exit": error.exit_code}, level="warn")
+        run.finish("interrupted", error.exit_code)
+        error.add_note(f"the run is kept: {run.path}")
+        raise
+    except BaseException as error:
+        if isinstance(error, RechubError) and not run.info.get("training"):
+            record.close()
+            run.discard()
+            error.add_note("Nothing was written.")
+            raise
+        code = error.exit_code if isinstance(error, RechubError) else 70
+        with contextlib.suppress(RechubError, OSError):  # the disk may be full: the first error is the one to tell
+            record.log.write(traceback.format_exc())
+            events.emit("error", str(error), {"code": getattr(error, "kind", "internal"), "exit": code}, level="error")
+            run.finish("failed", code, error=dict(describe_failure(error)))
+        error.add_note(f"The log, with the traceback: {run.path / 'train.log'}")
+        raise
+    else:
+        run.finish("done", 0)
+    finally:
+        run.close()
+
+
+@contextlib.contextmanager
+def stray_output(record: Record, events: Events) -> Iterator[None]:
+    """What other code prints or warns of goes to the log, never to standard output."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        events.emit("warning", f"{category.__name__}: {message}", level="warn")
+
+    with contextlib.redirect_stdout(record.log), warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def keep_spec(run: Run, read: ReadSpec, spec: Spec) -> Path:
+    """Put all that later commands need of the spec into the run; returns the folder that local plugins are in.
+
+    ``run.json`` holds the resolved spec as data, with the local plugin and the look-up tables by their
+    place in the run.
+    """
+    from rechub_cli.spec.render import resolved_yaml
+
+    with creating(run.path / "spec.yaml"):
+        (run.path / "spec.yaml").write_bytes(read.text)
+    write_text(run.path / "spec.resolved.yaml", resolved_yaml(read, spec))
+    kept = spec.model_dump(mode="json")
+    plugin = plugins.find("models", spec.model.name, read.base)
+    changes: dict[str, Any] = {}
+    if plugin.file is not None:
+        content = plugin.file.read_bytes()
+        place = run.path / "plugin" / plugin.file.name
+        with creating(place):
+            place.parent.mkdir()
+            place.write_bytes(content)
+        kept["model"]["name"] = f"./plugin/{plugin.file.name}:{plugin.attribute}"
+        changes["plugin"] = {"file": f"plugin/{plugin.file.name}", "sha256": hashlib.sha256(content).hexdigest()}
+    kept["data"]["join"] = [
+        {**join.model_dump(mode="json"), "file": copy_look_up(read.base / join.file, run.path, number)}
+        for number, join in enumerate(spec.data.join)
+    ]
+    run.update(
+        **changes,
+        spec=kept,
+        spec_file=str(read.path.absolute()),
+        seed=spec.trainer.seed,
+        versions={"rechub": __version__, "python": platform.python_version()},
+    )
+    return read.base
+
+
+def copy_look_up(file: Path, run: Path, number: int) -> str:
+    """A joined table belongs to the model: the run keeps it, under its own name behind a number."""
+    target = run / "joins" / f"{number}-{file.name}"
+    if not file.is_file():
+        raise NoInput(f"{file} is not a file")
+    with creating(target):
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, target)
+    return f"joins/{target.name}"

@@ -1,0 +1,312 @@
+"""``rechub train-ctr``: from raw files and a spec to a run directory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rechub_cli.run.directory import Run, check_output
+from rechub_cli.run.events import Events
+from rechub_cli.run.signals import Stop
+from rechub_cli.run.table import clock
+from rechub_cli.workflows import fitting
+from rechub_cli.workflows.recording import keep_spec, recording
+from rechub_cli.workflows.sources import (
+    Parts,
+    Sources,
+    check_other_parts,
+    column_kinds,
+    counted,
+    cut_parts,
+    open_sources,
+    reading,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+
+    from rechub_cli.data.encoder import Encoder
+    from rechub_cli.spec.model import Spec
+    from rechub_cli.spec.read import ReadSpec
+    from rechub_cli.trainers.ctr import CTRTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """What the user asked for. Paths are relative to the working directory; None: as the spec says."""
+
+    spec: str
+    overrides: tuple[str, ...] = ()
+    output: str | None = None
+    runs_dir: str = "runs"
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    seed: int | None = None
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    input_format: str = "auto"
+    limit_rows: int | None = None
+    device: str | None = None
+    default_device: str | None = None  # where the spec says nothing
+    threads: int | None = None
+    dry_run: bool = False
+    overwrite: bool = False
+    wait: float = 0
+    argv: tuple[str, ...] = ()
+
+    def sugar(self) -> dict[str, Any]:
+        """The flags that stand for a key of the spec."""
+        values = {
+            "trainer.n_epoch": self.epochs,
+            "trainer.batch_size": self.batch_size,
+            "trainer.optimizer_params.lr": self.lr,
+            "trainer.seed": self.seed,
+            "trainer.device": self.device,
+            **data_sugar(self.train, self.valid, self.test, self.input_format),
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+
+def data_sugar(train: str | None, valid: str | None, test: str | None, input_format: str) -> dict[str, Any]:
+    """--train, --valid, --test and --input-format as keys of the spec."""
+    format = input_format if input_format != "auto" else None
+    return {"data.train": train, "data.valid": valid, "data.test": test, "data.format": format}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutcome:
+    """What training left."""
+
+    run: Path | None  # None after a dry run
+    best: dict[str, Any]  # the best epoch's row
+    test: dict[str, float]
+    epochs: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        run = None if self.run is None else str(self.run)
+        return {"run": run, "best": self.best, "test": self.test, "epochs": self.epochs}
+
+
+def train_ctr(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome:
+    """Train a CTR model.
+
+    Raises:
+        RechubError: with the exit code of its kind; what was wrong before the first step leaves nothing behind.
+    """
+    check_output(request.output, request.overwrite)
+    read, spec, sources = read_and_resolve(request)
+    stop.events = events
+    if request.dry_run:
+        return rehearse(read, spec, sources, request, events, stop)
+    run = Run.create(
+        request.output,
+        spec.model.name,
+        runs_dir=request.runs_dir,
+        overwrite=request.overwrite,
+        wait=request.wait,
+        argv=request.argv,
+    )
+    with recording(run, events):
+        events.emit(
+            "run.start", str(run.path), {"path": str(run.path), "pid": run.info["pid"], "seed": spec.trainer.seed}
+        )
+        base = keep_spec(run, read, spec)
+        events.emit("spec.resolved", describe_spec(request, spec), {"spec": request.spec, "model": spec.model.name})
+        return _train(request, spec, base, sources, run, events, stop)
+
+
+def _train(
+    request: TrainRequest, spec: Spec, base: Path, sources: Sources, run: Run, events: Events, stop: Stop
+) -> TrainOutcome:
+    started = time.monotonic()
+    importing = import_torch_meanwhile()
+    parts = cut_parts(spec, sources, request.limit_rows)
+    encoder = fit_encoder(spec, parts, events, stop)
+    encoder.save(run.path / "encoder")
+    loaders = make_loaders(spec, parts, encoder, run.path.parent / ".cache", events, stop)
+    importing.join()
+
+    from rechub_cli.run import Checkpoints, RunWatcher
+    from rechub_cli.trainers import runtime
+
+    runtime.prepare(request.threads)
+    runtime.set_seed(spec.trainer.seed)
+    model = fitting.build_model(spec, encoder.schema, base)
+    watcher = RunWatcher(events, stop)
+    trainer = fitting.ctr_trainer(spec, model, watcher, Checkpoints(run.path))
+    run.update(device=str(trainer.device), training=True)
+    describe_model(model, trainer, events)
+    if loaders.valid is None:
+        events.emit(
+            "warning", "no validation rows: the last epoch's weights are kept, and nothing stops early", level="warn"
+        )
+
+    trainer.fit(loaders.train, loaders.valid)
+
+    test = score_test(spec, parts, encoder, trainer, run, events)
+    best = watcher.best or {}
+    run.update(best=best, test=test, seconds=round(time.monotonic() - started, 3))
+    events.emit(
+        "run.end", describe_best(spec, best, time.monotonic() - started), {"status": "done", "exit": 0, **best_of(best)}
+    )
+    return TrainOutcome(run.path, best, test, watcher.rows)
+
+
+def read_and_resolve(request: Any) -> tuple[ReadSpec, Spec, Sources]:
+    """The spec with all its names checked against the data's columns; torch is not imported for this.
+
+    Raises:
+        SpecError: all that is wrong with the spec.
+        NoInput: the spec or a file it names is not there.
+    """
+    from rechub_cli.spec.columns import resolve_columns
+    from rechub_cli.spec.read import read_spec
+
+    read = read_spec(request.spec, request.overrides, request.sugar(), column_kinds)
+    fitting.check_ctr(read)
+    sources = open_sources(read.spec, read.base)
+    spec = resolve_columns(read, sources.train.column_kinds())
+    check_other_parts(spec, sources)
+    default_device = getattr(request, "default_device", None)
+    if default_device and "device" not in read.spec.trainer.model_fields_set:
+        spec = spec.model_copy(update={"trainer": spec.trainer.model_copy(update={"device": default_device})})
+    return read, spec, sources
+
+
+def import_torch_meanwhile() -> threading.Thread:
+    """Importing torch takes seconds: let that happen while the encoder reads."""
+    thread = threading.Thread(target=_import_trainer, name="import torch")
+    thread.start()
+    return thread
+
+
+def _import_trainer() -> None:
+    import rechub_cli.trainers.ctr  # noqa: F401
+
+
+def fit_encoder(spec: Spec, parts: Parts, events: Events, stop: Stop) -> Encoder:
+    """One pass over the training rows."""
+    from rechub_cli.data.encoder import Encoder
+
+    return Encoder.fit(spec, parts.train, reading(events, stop, "reading", parts.train.count_rows()))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaders:
+    train: Iterable[Any]
+    valid: Iterable[Any] | None
+
+
+def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events: Events, stop: Stop) -> Loaders:
+    """Encode what is not in the cache yet; tell what the data is like."""
+    from rechub_cli.data.cache import build_or_open
+
+    found: dict[str, Iterable[Any]] = {}
+    rows: dict[str, int | None] = {}
+    for name, part in (("valid", parts.valid), ("train", parts.train)):
+        if part is None:
+            continue
+        shuffle = name == "train"
+        if spec.data.cache == "off":
+            from rechub_cli.data.loader import StreamLoader
+
+            rows[name] = part.count_rows()
+            found[name] = StreamLoader(
+                part, encoder, spec.trainer.batch_size, labels=True, shuffle=shuffle, seed=spec.trainer.seed
+            )
+            continue
+        blocks = build_or_open(cache, part, encoder, reading(events, stop, f"encoding {name}", part.count_rows()))
+        from rechub_cli.data.loader import Loader
+
+        rows[name] = blocks.n_rows
+        found[name] = Loader(blocks, spec.trainer.batch_size, shuffle=shuffle, seed=spec.trainer.seed)
+        if name == "valid":
+            warn_unseen(name, blocks.stats.unseen, blocks.n_rows, events)
+    kinds = fitting.describe_features(encoder.schema)
+    counts = {name: rows[name] for name in ("train", "valid") if rows.get(name) is not None}
+    said = [f"{name} {count:,} rows" for name, count in counts.items()]
+    said.append(", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))
+    events.emit("data.ready", " · ".join(said), {**counts, **kinds})
+    return Loaders(found["train"], found.get("valid"))
+
+
+def warn_unseen(part: str, unseen: dict[str, int], n_rows: int, events: Events) -> None:
+    """Say which columns of ``part`` have many values that training never saw."""
+    shares = {name: count / n_rows for name, count in unseen.items() if count / max(n_rows, 1) >= 0.005}
+    if not shares:
+        return
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    said = ", ".join(f"{name} {share:.1%}" for name, share in ranked[:5])
+    more = f" and {len(ranked) - 5} more" if len(ranked) > 5 else ""
+    text = f"values of {part} that train never had, counted as unseen: {said}{more}"
+    events.emit("data.warning", text, {"unseen": dict(ranked)}, level="warn")
+
+
+def score_test(
+    spec: Spec, parts: Parts, encoder: Encoder, trainer: CTRTrainer, run: Run, events: Events
+) -> dict[str, float]:
+    """Measure the best weights once on the test rows, and keep those rows' scores."""
+    if parts.test is None:
+        return {}
+    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.workflows.scoring import measure_and_write
+
+    names = [spec.user, spec.item, spec.group, spec.time]
+    columns = [name for name in names if name] + [label.column or name for name, label in spec.labels.items()]
+    keep = list(dict.fromkeys(columns))
+    loader = StreamLoader(parts.test, encoder, spec.trainer.batch_size, keep=keep, labels=True)
+    batches = counted(loader, events, "test", parts.test.count_rows())
+    target = run.path / "predictions" / "test.parquet"
+    metrics = measure_and_write(trainer.scorer, trainer.model, batches, fitting.metrics_of(spec), target)
+    said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    events.emit("eval.result", said, {"part": "test", **metrics})
+    return metrics
+
+
+def rehearse(
+    read: ReadSpec, spec: Spec, sources: Sources, request: TrainRequest, events: Events, stop: Stop
+) -> TrainOutcome:
+    """``--dry-run``: all of it up to one batch through the model, on the first rows; nothing is written."""
+    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.run import RunWatcher
+
+    parts = cut_parts(spec, sources, min(request.limit_rows or 10_000, 10_000))
+    encoder = fit_encoder(spec, parts, events, stop)
+    model = fitting.build_model(spec, encoder.schema, read.base)
+    trainer = fitting.ctr_trainer(spec, model, RunWatcher(events, stop), None)
+    describe_model(model, trainer, events)
+    for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
+        loss, rows = trainer.step(batch)
+        events.emit("message", f"one step over {rows:,} rows: loss {float(loss):.4f}; nothing was written")
+        break
+    return TrainOutcome(None, {}, {}, [])
+
+
+def describe_spec(request: TrainRequest, spec: Spec) -> str:
+    given = len(request.overrides) + len(request.sugar())
+    plus = f" + {given} override{'s' * (given != 1)}" if given else ""
+    return f"{Path(request.spec).name}{plus}, {spec.model.name}"
+
+
+def describe_model(model: nn.Module, trainer: CTRTrainer, events: Events) -> None:
+    count = sum(parameter.numel() for parameter in model.parameters())
+    short = f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count:,}"
+    text = f"{type(model).__name__}, {short} parameters, device {trainer.device}"
+    events.emit("model.ready", text, {"parameters": count, "device": str(trainer.device)})
+
+
+def best_of(best: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in best.items() if name in ("epoch", "step") or name.startswith("val_")}
+
+
+def describe_best(spec: Spec, best: dict[str, Any], seconds: float) -> str:
+    name = f"val_{fitting.monitor_of(spec)}"
+    value = f", {name} {best[name]:.4f}" if best.get(name) is not None else ""
+    return f"best epoch {best.get('epoch')}{value}   total {clock(seconds)}"

@@ -1,0 +1,175 @@
+"""``rechub validate``: everything that can be known of a spec and its data before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rechub_cli.errors import CheckFailed, DataError
+from rechub_cli.run.events import Events, Progress
+from rechub_cli.run.signals import Stop
+from rechub_cli.workflows import fitting
+from rechub_cli.workflows.sources import Parts, cut_parts
+from rechub_cli.workflows.train import data_sugar, fit_encoder, read_and_resolve
+
+if TYPE_CHECKING:
+    from rechub_cli.data.encoder import Encoder
+    from rechub_cli.spec.model import Spec
+
+UNSEEN_SHARE = 0.05  # above this a part is remarked upon
+ONE_SIDED = 0.001  # a label this rare
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateRequest:
+    """What the user asked for."""
+
+    spec: str
+    overrides: tuple[str, ...] = ()
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    input_format: str = "auto"
+    limit_rows: int | None = None
+    print_only: bool = False  # resolve the spec, and leave the rows alone
+
+    def sugar(self) -> dict[str, Any]:
+        values = data_sugar(self.train, self.valid, self.test, self.input_format)
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(slots=True)
+class ValidateOutcome:
+    """What was found. ``faults`` stop a training, ``warnings`` are worth a look."""
+
+    resolved: str = ""
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)  # rows, mean of the label, unseen shares
+    features: dict[str, str] = field(default_factory=dict)  # name -> what it became
+    warnings: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ok": not self.faults,
+            "parts": self.parts,
+            "features": self.features,
+            "warnings": self.warnings,
+            "faults": self.faults,
+        }
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        found = []
+        for part, facts in self.parts.items():
+            labels = ", ".join(f"mean {name} {value:.4g}" for name, value in facts["label_mean"].items())
+            found.append(f"ok    {part:<6} {facts['rows']:,} rows, {labels}")
+        width = max((len(name) for name in self.features), default=0)
+        found += [f"ok    {name:<{width}}  {what}" for name, what in self.features.items()]
+        found += [f"warn  {text}" for text in self.warnings]
+        found += [f"fault {text}" for text in self.faults]
+        return found
+
+    def raise_if_failed(self) -> None:
+        """Raises CheckFailed where the data would not train."""
+        if self.faults:
+            count = f"{len(self.faults)} faults" if len(self.faults) > 1 else "1 fault"
+            raise CheckFailed(f"{count} in the data: " + "; ".join(self.faults))
+
+
+def validate(request: ValidateRequest, events: Events, stop: Stop) -> ValidateOutcome:
+    """Check the spec, then read every row as training would.
+
+    Raises:
+        SpecError: the spec is wrong; a fault of the data is in the outcome instead.
+        NoInput: the spec or a file is missing.
+    """
+    from rechub_cli.spec.render import resolved_yaml
+
+    read, spec, sources = read_and_resolve(request)
+    outcome = ValidateOutcome(resolved_yaml(read, spec))
+    if request.print_only:
+        return outcome
+    stop.events = events
+    try:
+        parts = cut_parts(spec, sources, request.limit_rows)
+        encoder = fit_encoder(spec, parts, events, stop)
+    except DataError as error:
+        outcome.faults.append(str(error))
+        return outcome
+    outcome.features = describe(encoder, spec)
+    for name, rows in named(parts).items():
+        try:
+            outcome.parts[name] = inspect(encoder, rows, name, events, stop)
+        except DataError as error:
+            outcome.faults.append(str(error))
+    outcome.warnings += remarks(outcome.parts, spec)
+    return outcome
+
+
+def named(parts: Parts) -> dict[str, Any]:
+    found = {"train": parts.train, "valid": parts.valid, "test": parts.test}
+    return {name: rows for name, rows in found.items() if rows is not None}
+
+
+def inspect(encoder: Encoder, rows: Any, part: str, events: Events, stop: Stop) -> dict[str, Any]:
+    """Encode all rows of a part: how many, the labels' means, what share of each feature is unseen or missing.
+
+    Raises:
+        DataError: a bad value, with its file and row.
+    """
+    import numpy as np
+
+    n_rows, unseen, missing = 0, dict[str, int](), dict[str, int]()
+    sums: Any = 0.0
+    counts: Any = 0
+    for chunk in rows.tables(columns=list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))):
+        block = encoder.encode(chunk)
+        n_rows += len(chunk)
+        for counted, new in ((unseen, block.unseen), (missing, block.missing)):
+            for name, count in new.items():
+                counted[name] = counted.get(name, 0) + count
+        known = ~np.isnan(block.labels)
+        sums = sums + np.where(known, block.labels, 0).sum(0, dtype=np.float64)
+        counts = counts + known.sum(0)
+        events.tick(Progress(f"checking {part}", n_rows, rows.count_rows()))
+        stop.check()
+    if n_rows == 0:
+        raise DataError(f"{part} has no rows; check the files, the filter and the split")
+    means = {name: float(sums[i] / counts[i]) if counts[i] else None for i, name in enumerate(encoder.schema.labels)}
+    return {
+        "rows": n_rows,
+        "label_mean": {name: mean for name, mean in means.items() if mean is not None},
+        "unseen": {name: count / n_rows for name, count in unseen.items() if count},
+        "missing": {name: count / n_rows for name, count in missing.items() if count},
+    }
+
+
+def describe(encoder: Encoder, spec: Spec) -> dict[str, str]:
+    """What each feature of the schema became."""
+    found = {}
+    for feature in encoder.schema.features:
+        if feature.kind in ("sparse", "sequence"):
+            shared = f", shares {feature.shares}" if feature.shares else ""
+            found[feature.name] = f"{feature.kind}, {feature.vocab_size:,} ids x {feature.embed_dim}{shared}"
+        else:
+            found[feature.name] = f"{feature.kind}, {feature.width} wide" if feature.width > 1 else feature.kind
+    return found
+
+
+def remarks(parts: dict[str, dict[str, Any]], spec: Spec) -> list[str]:
+    """What will train, and may still not be meant."""
+    found = []
+    if "valid" not in parts:
+        found.append("there are no validation rows: nothing tells the best epoch; set data.valid or data.split")
+    for part, facts in parts.items():
+        for name, mean in facts["label_mean"].items():
+            if not fitting.is_regression(spec) and (mean < ONE_SIDED or mean > 1 - ONE_SIDED):
+                found.append(f"{part}: {mean:.2%} of {name} is positive")
+        for name, share in facts["missing"].items():
+            if share > 0.99:
+                found.append(f"{part}: {name} is missing in {share:.1%} of the rows")
+        if part != "train":
+            for name, share in facts["unseen"].items():
+                if share > UNSEEN_SHARE:
+                    found.append(f"{part}: {share:.1%} of {name} never occur in train")
+    return found
