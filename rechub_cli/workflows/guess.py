@@ -1,0 +1,213 @@
+"""Which column is the label, the user, the moment, and what feature each of the others makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rechub_cli.errors import UsageError
+from rechub_cli.workflows.profile import Column, number_options, same_thing, words
+
+# Names, the likeliest first. Outcomes other than the label are known only after the fact, so they are no features.
+# fmt: off
+OUTCOMES = (
+    "click", "clicked", "clk", "is_click", "label", "target", "y", "response", "conversion", "converted",
+    "is_conversion", "purchase", "purchased", "buy", "bought", "order_placed", "install", "installed", "like",
+    "liked", "is_like", "favorite", "rating", "ratings", "stars", "watch_time", "play_time", "dwell_time",
+    "watch_ratio", "outcome",
+)
+USERS = (
+    "user_id", "user", "uid", "userid", "member_id", "customer_id", "customer", "visitor_id", "account_id",
+    "reviewer_id",
+)
+ITEMS = (
+    "item_id", "item", "iid", "itemid", "movie_id", "product_id", "product", "sku", "ad_id", "adgroup_id",
+    "creative_id", "article_id", "news_id", "video_id", "song_id", "track_id", "book_id", "asin",
+)
+WEIGHTS = ("weight", "sample_weight", "row_weight")
+TIMES = (
+    "timestamp", "ts", "time", "datetime", "event_time", "event_ts", "time_stamp", "created_at", "click_time",
+    "log_time", "date", "dt", "day",
+)
+# fmt: on
+POSITIVE = {"yes", "y", "true", "t", "click", "clicked", "1", "positive", "pos"}
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    label: Column
+    others: tuple[Column, ...] = ()  # further outcomes
+    user: Column | None = None
+    item: Column | None = None
+    time: Column | None = None
+    weight: Column | None = None
+
+    @property
+    def taken(self) -> set[str]:
+        """Columns that are no features at all."""
+        return {column.name for column in (self.label, self.weight) if column}
+
+    def known_later(self, table: pa.Table) -> bool:
+        """Whether a split by time makes sense: most of the latest rows' users (or items) occur earlier too."""
+        if self.time is None:
+            return False
+        who = self.user or self.item
+        if who is None:
+            return True
+        order = pc.sort_indices(table, [(self.time.name, "ascending")])
+        names = pc.take(table[who.name], order)
+        cut = int(0.9 * len(names))
+        return bool(pc.mean(pc.is_in(names[cut:], pc.unique(names[:cut])).cast(pa.int8())).as_py() >= 0.5)
+
+
+def roles(columns: list[Column], table: pa.Table, label: str | None = None) -> Roles:
+    """Raises UsageError where no column can be the label."""
+    named = {"_".join(words(column.name)): column for column in columns}
+
+    def first(names: Any, test: Any = lambda column: True) -> Column | None:
+        return next((named[name] for name in names if name in named and test(named[name])), None)
+
+    outcomes = [named[name] for name in OUTCOMES if name in named and _can_be_label(named[name])]
+    if label is not None:
+        chosen = [column for column in columns if column.name == label]
+        if not chosen:
+            raise UsageError(f"the data has no column {label!r}; its columns: {', '.join(table.column_names)}")
+    else:
+        chosen = outcomes or [column for column in columns if column.is_binary()]
+        if not outcomes and len(chosen) != 1:
+            found = ", ".join(column.name for column in chosen) or "none"
+            raise UsageError(
+                f"which column is the label? None is called click, label, rating or the like, and of 0 and 1: {found}."
+                f" Say it with --label. The columns: {', '.join(table.column_names)}"
+            )
+    weight = first(WEIGHTS, lambda column: column.kind in ("integer", "float"))
+    return Roles(
+        label=chosen[0],
+        others=tuple(column for column in outcomes if column.name != chosen[0].name),
+        user=first(USERS),
+        item=first(ITEMS),
+        time=first(TIMES, lambda column: column.kind in ("timestamp", "date") or column.epoch() is not None),
+        weight=weight,
+    )
+
+
+def _can_be_label(column: Column) -> bool:
+    if column.distinct < 2:
+        return False
+    return column.kind in ("bool", "integer", "float") or (column.kind == "string" and column.distinct == 2)
+
+
+def label_options(column: Column) -> tuple[dict[str, Any], str]:
+    """What makes the column 0 and 1, and a comment with the share of positive rows."""
+    counts = column.counts
+    if column.kind == "bool":
+        values = column.values.cast(pa.int8()).to_numpy()
+    elif column.kind == "string":
+        texts = column.values.to_pylist()
+        positive = next((text for text in texts if text.lower() in POSITIVE), texts[-1])
+        share = counts[texts.index(positive)] / counts.sum()
+        return {"positive": positive}, f"{share:.1%} of the rows"
+    else:
+        values = column.numbers()
+    options: dict[str, Any] = {}
+    if len(values) == 2 and values.tolist() != [0, 1]:
+        options = {"positive": int(values[1]) if values[1] % 1 == 0 else float(values[1])}
+        values = np.array([0, 1])
+    elif len(values) > 2:
+        bound = _bound(values, counts)
+        options = {"positive": f">= {bound:g}"}
+        values = values >= bound
+    share = float(values @ counts / counts.sum())
+    return options, f"{share:.1%} of the rows are positive"
+
+
+def _bound(values: np.ndarray, counts: np.ndarray) -> float:
+    """From where a rating is a good one: the upper fifth of the scale (4 of 5), or the median if that is lopsided."""
+    bound = float(values[values >= 0.8 * values[-1]][0])
+    share = counts[values >= bound].sum() / counts.sum()
+    if 0.1 <= share <= 0.9:
+        return bound
+    median = values[np.searchsorted(np.cumsum(counts), counts.sum() / 2)]
+    return float(median if median > values[0] else values[1])
+
+
+def feature(
+    column: Column, columns: list[Column], part_of: Roles, table: pa.Table, total: int
+) -> tuple[dict[str, Any] | None, str]:
+    """The feature's options, or None where the column had better be left out; and a comment on its values."""
+    note = f"{column.distinct:,} values"
+    if column.missing:
+        note += f", {column.missing / column.rows:.0%} missing"
+    if column in part_of.others:
+        return None, "left out: an outcome, known only after the fact"
+    if column.kind == "list":
+        return _list(column, columns, table)
+    if column.distinct == 0:
+        return None, "left out: always missing"
+    if column.distinct == 1 and not column.missing:
+        return None, "left out: always the same value"
+    unit = column.epoch()
+    if column.kind in ("timestamp", "date") or unit:
+        is_date = column.kind == "date" or column is not part_of.time
+        options: dict[str, Any] = {"type": "datetime", "parts": ["year", "month"] if is_date else ["hour", "weekday"]}
+        return ({**options, "unit": unit} if unit and unit != "s" else options), note
+    if separator := column.separator():
+        pieces = pc.unique(pc.list_flatten(pc.split_pattern(column.values, separator)))
+        options = {"type": "sequence", **({} if separator == "|" else {"separator": separator})}
+        shares = _shares(pieces, columns)
+        return {**options, **shares}, f"several values in a cell, {len(pieces):,} different ones"
+    if column.kind == "float" or (column.kind == "integer" and not column.is_category()):
+        low, high = column.quantiles(0, 1)
+        note = f"{low:g} to {high:g}" + (f", {column.missing / column.rows:.0%} missing" if column.missing else "")
+        return {"type": "dense", **number_options(column)}, note
+    if column.kind not in ("integer", "string", "bool"):
+        return None, f"left out: values of type {column.type} have no feature yet"
+    if column.is_free_text():
+        return None, f"left out: text to be read; {note}"
+    if column.kind == "string":
+        twin = next(
+            (other for other in (part_of.item, part_of.user) if other and same_thing(table, column, other)), None
+        )
+        if twin is not None and twin is not column:
+            return None, f"left out: another name of {twin.name}; {note}"
+    if column.distinct > 0.9 * column.present and column.present > 20 and column is not part_of.user:
+        return None, f"left out: nearly every row has its own; {note}"
+    return {"type": "sparse", **_min_count(column, part_of)}, note
+
+
+def _min_count(column: Column, part_of: Roles) -> dict[str, int]:
+    """Values too rare to learn anything of share the row of unseen ones."""
+    return {}
+
+
+def _list(column: Column, columns: list[Column], table: pa.Table) -> tuple[dict[str, Any] | None, str]:
+    kind = column.type.value_type
+    cells = table[column.name].drop_null()
+    lengths = pc.unique(pc.list_value_length(cells))
+    if pa.types.is_floating(kind):
+        if len(lengths) == 1 and lengths[0].as_py():
+            return {"type": "vector", "dim": lengths[0].as_py()}, "the same number of floats in every row"
+        return None, "left out: lists of floats of different lengths"
+    if pa.types.is_nested(kind) or not len(cells):
+        return None, f"left out: values of type {column.type} have no feature yet"
+    pieces = pc.unique(pc.list_flatten(cells)).drop_null()
+    longest = int(pc.max(lengths).as_py() or 1)
+    options = {"type": "sequence", **_shares(pieces, columns), **({} if longest <= 50 else {"max_len": 50})}
+    return options, f"lists of up to {longest}, {len(pieces):,} different values"
+
+
+def _shares(pieces: pa.Array, columns: list[Column]) -> dict[str, str]:
+    """The column whose ids these are: most of the pieces are values of it."""
+    pieces = pieces.cast(pa.string())
+    best, most = None, 0.7
+    for column in columns:
+        if column.kind in ("integer", "string") and column.distinct > 2 and column.separator() is None:
+            values = column.values.cast(pa.int64()) if column.kind == "integer" else column.values
+            share = pc.mean(pc.is_in(pieces, values.cast(pa.string())).cast(pa.int8())).as_py() or 0.0
+            if share > most:
+                best, most = column.name, share
+    return {"shares": best} if best else {}

@@ -1,0 +1,204 @@
+"""``rechub init``: a commented spec from the data's columns, ready to train."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rechub_cli.data.source import Source
+from rechub_cli.errors import NoInput
+from rechub_cli.workflows.guess import Roles, feature, label_options, roles
+from rechub_cli.workflows.profile import Column
+
+LOOK_AT = 1_000_000  # rows
+SUFFIX = re.compile(r"(\.(parquet|pq|csv|tsv|jsonl|ndjson|arrow|feather|ipc))(\.(gz|zst|bz2))?$", re.IGNORECASE)
+PARTS = {
+    "train": {"train", "training", "base"},
+    "valid": {"valid", "validation", "val", "dev", "eval"},
+    "test": {"test", "testing", "holdout"},
+}
+
+
+def run(paths: Sequence[str], *, task: str = "ctr", label: str | None = None, base: Path | None = None) -> str:
+    """The text of a spec for the rows in ``paths``.
+
+    Args:
+        paths: files, folders or globs of log rows. Beside a file named ``…train…`` its validation and test files are
+            found by their names, in a folder all three.
+        task: ``ctr``.
+        label: the column to predict; by default the one whose name and values look like a label.
+        base: the folder the spec will be in, from which it names the files; by default the current one.
+
+    Raises:
+        UsageError: no column looks like a label, or ``label`` is no column.
+        NoInput: there are no rows.
+    """
+    parts = find_parts(list(paths))
+    source = Source.open(parts["train"], base=Path.cwd())
+    chunks, rows = [], 0
+    for chunk in source.tables():
+        chunks.append(chunk.table)
+        rows += len(chunk)
+        if rows >= LOOK_AT:
+            break
+    if not rows:
+        raise NoInput(f"{', '.join(parts['train'])}: no rows to look at")
+    table = pa.concat_tables(chunks)
+    total = max(source.count_rows() or 0, rows)
+    columns = [Column.of(name, table[name]) for name in table.column_names]
+    part_of = roles(columns, table, label)
+    known = "valid" in parts or part_of.known_later(table)
+    return render(parts, columns, part_of, table, total, by_time=known, base=base or Path.cwd())
+
+
+def find_parts(paths: list[str]) -> dict[str, list[str]]:
+    """The files of ``train``, and of ``valid`` and ``test`` where their names tell."""
+    if len(paths) > 1:
+        return {"train": paths}
+    place = Path(paths[0])
+    if place.is_dir():
+        inside = [path for path in sorted(place.iterdir()) if path.is_file() and _part(path, "train") is not None]
+        inside.sort(key=lambda path: path.suffix != ".parquet")
+        if not inside:
+            return {"train": paths}
+        place = inside[0]
+    parts = {"train": [str(place)]}
+    if not place.is_file() or (at := _part(place, "train")) is None:
+        return parts
+    for part in ("valid", "test"):
+        beside = [path for path in sorted(place.parent.iterdir()) if path.suffix == place.suffix and path != place]
+        same = [path for path in beside if _part(path, part) == at and _stem(path)[:at] == _stem(place)[:at]]
+        exact = [path for path in same if _stem(path)[at + 1 :] == _stem(place)[at + 1 :]]
+        if len(exact or same) == 1:
+            parts[part] = [str((exact or same)[0])]
+    return parts
+
+
+def _stem(path: Path) -> list[str]:
+    """The words of a data file's name; none for any other file."""
+    name, found = SUFFIX.subn("", path.name.lower())
+    return re.findall(r"[a-z]+|\d+", name) if found else []
+
+
+def _part(path: Path, part: str) -> int | None:
+    """Which word of the file's name says that it is this part of the data."""
+    return next((at for at, word in enumerate(_stem(path)) if word in PARTS[part]), None)
+
+
+def render(
+    parts: Mapping[str, list[str]],
+    columns: list[Column],
+    part_of: Roles,
+    table: pa.Table,
+    total: int,
+    *,
+    by_time: bool,
+    base: Path,
+) -> str:
+    files = {part: [_relative(path, base) for path in paths] for part, paths in parts.items()}
+    seen = "" if total <= table.num_rows else f", the first {table.num_rows:,} of them looked at"
+    lines = [
+        f"# A first spec for {', '.join(files['train'])}: {total:,} rows{seen}, {len(columns)} columns.",
+        "# Every line is yours to change. Check it with `rechub validate`, train with `rechub train-ctr`.",
+        "data:",
+    ]
+    lines += [f"  {part}: {_flow(paths[0] if len(paths) == 1 else paths)}" for part, paths in files.items()]
+    if "valid" not in parts:
+        lines += _split(part_of, total, by_time)
+    small = total < 30_000
+    lines += ["", "embed_dim: 16", "features:"]
+    lines += _features(columns, part_of, table, total)
+    lines += ["", "labels:"]
+    options, note = label_options(part_of.label)
+    lines += [f"  {_scalar(part_of.label.name)}: {_flow({'type': 'classification', **options})}  # {note}"]
+    if part_of.weight:
+        lines += [f"weight: {_scalar(part_of.weight.name)}"]
+    if part_of.user:
+        lines += [f"group: {_scalar(part_of.user.name)}  # gauc: the AUC within each of them"]
+    if part_of.time:
+        lines += [f"time: {_scalar(part_of.time.name)}"]
+    lines += ["", *_training(part_of, total, small)]
+    return "\n".join(lines) + "\n"
+
+
+def _split(part_of: Roles, total: int, by_time: bool) -> list[str]:
+    share = 0.2 if total < 30_000 else 0.1 if total < 3_000_000 else 0.03
+    if part_of.time is None:
+        return [f"  split: {{method: random, valid: {share}}}  # rows for early stopping; `time` where rows have one"]
+    if by_time:
+        return [f"  split: {{method: time, valid: {share}}}  # the latest rows, as in production"]
+    who = part_of.user or part_of.item
+    assert who is not None  # without either, time it is
+    return [
+        f"  split: {{method: random, valid: {share}}}  # not by time: few of the latest rows'"
+        f" {who.name} values occur earlier"
+    ]
+
+
+def _features(columns: list[Column], part_of: Roles, table: pa.Table, total: int) -> list[str]:
+    entries = []
+    for column in columns:
+        if column.name in part_of.taken:
+            continue
+        options, note = feature(column, columns, part_of, table, total)
+        entries.append((f"{_scalar(column.name)}: ", options, note))
+    width = max((len(name) for name, _, _ in entries), default=0)
+    lines = []
+    texts = [f"{name:{width}}{_flow(options or {'type': 'sparse'})}" for name, options, _ in entries]
+    full = min(max((len(text) for text in texts), default=0), 70)
+    for text, (_, options, note) in zip(texts, entries, strict=True):
+        mark = "" if options else "# "
+        lines.append(f"  {mark}{text:{full - len(mark)}}  # {note}")
+    return lines
+
+
+def _training(part_of: Roles, total: int, small: bool) -> list[str]:
+    """Model and trainer: the fewer rows, the smaller the batches and the network."""
+    metrics = ["auc", "gauc", "logloss"] if part_of.user else ["auc", "logloss"]
+    batch_size = 512 if total < 30_000 else 1024 if total < 150_000 else 4096
+    hidden = [128, 64] if total < 150_000 else [256, 128] if total < 3_000_000 else [400, 400, 400]
+    return [
+        "model:",
+        "  name: deepfm  # `rechub models ls` lists the others",
+        f"  params: {{hidden_dims: {_flow(hidden)}, dropout: 0.2}}",
+        "",
+        "trainer:",
+        "  n_epoch: 20",
+        f"  batch_size: {batch_size}",
+        "  optimizer: adam",
+        "  optimizer_params: {lr: 1e-3}",
+        "  earlystop_patience: 2",
+        "  monitor: auc",
+        f"  metrics: {_flow(metrics)}",
+    ]
+
+
+def _relative(path: str, base: Path) -> str:
+    return path if os.path.isabs(path) else os.path.relpath(Path.cwd() / path, base)
+
+
+def _scalar(value: Any) -> str:
+    """YAML for a name, a number or a piece of text; quoted only where it must be."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    plain = re.fullmatch(r"[A-Za-z_./][\w./-]*( [\w./-]+)*", value)
+    if plain and value.lower() not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n"):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _flow(value: Any) -> str:
+    """YAML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _scalar(value)
