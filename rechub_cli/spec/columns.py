@@ -7,9 +7,9 @@ import itertools
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from rechub_cli.spec.model import AnyFeature, Dense, History, Label, Sequence, Sparse, Spec
+from rechub_cli.spec.model import AnyFeature, Data, Dense, History, Label, Sequence, Sparse, Spec
 from rechub_cli.spec.names import check_names
-from rechub_cli.spec.problems import Problem, listed
+from rechub_cli.spec.problems import MOST_SHOWN, Problem, listed
 from rechub_cli.spec.read import ReadSpec
 
 NUMBERS = frozenset({"integer", "float", "bool", "null"})
@@ -63,11 +63,12 @@ class _Checker:
         for name, feature in features.items():
             self.feature(name, feature, features)
         labels = {name: self.label(name, label) for name, label in self.spec.labels.items()}
-        self.roles(features)
+        self.roles()
+        data = self.data()
         params, problems = check_names(self.spec, self.read.base)
         self.found += problems
         model = self.spec.model.model_copy(update={"params": params})
-        return self.spec.model_copy(update={"features": features, "labels": labels, "model": model})
+        return self.spec.model_copy(update={"data": data, "features": features, "labels": labels, "model": model})
 
     def features(self) -> dict[str, AnyFeature]:
         """Features by exact name: those of the spec in its order, a glob's in the order of the columns."""
@@ -160,7 +161,7 @@ class _Checker:
                     self.problem((*path, option), "is for classification labels only", key=True)
         return label.model_copy(update={"column": column})
 
-    def roles(self, features: Mapping[str, AnyFeature]) -> None:
+    def roles(self) -> None:
         spec = self.spec
         takes = {"weight": NUMBERS, "group": SINGLE, "time": MOMENTS, "order": SINGLE, "user": SINGLE, "item": SINGLE}
         for role, kinds in takes.items():
@@ -168,19 +169,27 @@ class _Checker:
             kind = self.column(column, (role,)) if column is not None else None
             if kind and kind not in kinds:
                 self.problem((role,), f"column '{column}' holds {_plural(kind)}; it cannot be the {role}")
-        split = spec.data.split
+
+    def data(self) -> Data:
+        """The data section, its split without the parts that files are given for."""
+        spec, split = self.spec, self.spec.data.split
         if split is None:
-            return
+            return spec.data
         needs = {"time": ("time",), "user": ("user",), "leave_one_out": ("user", "time")}
         for role in needs.get(split.method, ()):
             if getattr(spec, role) is None:
                 what = f"a split by {split.method} needs '{role}:', the column that says {_SAYS[role]}"
                 self.problem(("data", "split", "method"), what)
+        for part in ("valid", "test"):
+            if getattr(spec.data, part):
+                both = part in split.model_fields_set and getattr(split, part)
+                if both and self.read.at(("data", part)).kind == "spec":  # a flag or --set takes the split's place
+                    text = f"data.{part} names files already; leave one of the two out"
+                    self.problem(("data", "split", part), text)
+                split = split.model_copy(update={part: 0.0})
         if split.valid + split.test >= 1:
             self.problem(("data", "split"), "valid and test together leave no rows to train on", key=True)
-        for part in ("valid", "test"):
-            if getattr(spec.data, part) and part in split.model_fields_set and getattr(split, part):
-                self.problem(("data", "split", part), f"data.{part} names files already; leave one of the two out")
+        return spec.data.model_copy(update={"split": split})
 
     def column(self, name: str, path: tuple[str | int, ...], key: bool = False) -> str | None:
         """The kind of a column, or a problem and None."""
@@ -198,7 +207,7 @@ class _Checker:
 
     def missing(self, path: tuple[str | int, ...], text: str, name: str, key: bool = True) -> None:
         lower = {column.lower(): column for column in self.columns}
-        guess = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
+        guess = difflib.get_close_matches(name.lower(), lower, 1, 0.6) if len(self.found) < MOST_SHOWN else None
         note = f"columns there: {listed(self.columns)}"
         self.found.append(Problem(path, text, lower[guess[0]] if guess else None, "key" if key else "value", (note,)))
 

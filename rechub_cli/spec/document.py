@@ -25,6 +25,7 @@ _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNSPEAKABLE = re.compile("[\x00\ud800-\udfff]")  # that no file name and no UTF-8 text can hold
 _TAG = "tag:yaml.org,2002:"
 
 Path = tuple[str | int, ...]
@@ -82,6 +83,11 @@ def decode(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def speakable(text: str) -> bool:
+    """Whether a text can be written to a file or name one."""
+    return not _UNSPEAKABLE.search(text)
+
+
 def parse(text: str) -> Document:
     """Raises BadText at the first fault of the YAML, whose place it names."""
     try:
@@ -90,7 +96,7 @@ def parse(text: str) -> Document:
         mark = error.problem_mark or error.context_mark
         span = Span(mark.line + 1, mark.column + 1) if mark else None
         raise BadText(_explained(error, text, span), span) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeError) as error:
         raise BadText(f"not YAML: {error}") from error
 
 
@@ -167,6 +173,7 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 raise BadText("a key must be a plain name", span)
             key = event.value
+            self.check_text(key, span)
             if key in found:
                 first = self.result.keys[(*path, key)].line
                 self.result.faults.append((f"the key '{key}' stands twice (first in line {first})", span))
@@ -188,6 +195,7 @@ class _Reader:
 
     def scalar(self, event: Any, path: Path) -> Any:
         tag = (event.tag or "").removeprefix(_TAG)
+        self.check_text(event.value, _span(event))
         if tag in ("str", "!") or (not tag and event.style):
             return event.value
         if tag not in ("", "int", "float", "bool", "null"):
@@ -201,6 +209,10 @@ class _Reader:
         if not isinstance(value, str):
             self.result.plain[path] = event.value
         return value
+
+    def check_text(self, text: str, span: Span) -> None:
+        if not speakable(text):
+            raise BadText("a text cannot hold a null character or half a surrogate pair", span)
 
     def alias(self, event: Any, path: Path) -> Any:
         if event.anchor not in self.anchors:

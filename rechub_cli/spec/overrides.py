@@ -12,7 +12,7 @@ from pathlib import Path as File
 from typing import Any, Literal, get_origin
 
 from rechub_cli.spec import keys
-from rechub_cli.spec.document import MOST_BYTES, BadText, Path, Span, decode, parse, scalar
+from rechub_cli.spec.document import MOST_BYTES, BadText, Path, Span, decode, parse, scalar, speakable
 from rechub_cli.spec.problems import Origin, dotted
 
 _TOKEN = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^.="']+?))\s*(?=\.|\+?=|$)""")
@@ -55,6 +55,8 @@ def split(piece: str) -> Override:
     Raises:
         BadOverride: not KEY=VALUE.
     """
+    if not speakable(piece):
+        raise BadOverride("is not UTF-8 text", "key")
     tokens, place = [], 0
     while True:
         found = _TOKEN.match(piece, place)

@@ -56,8 +56,8 @@ class Problem:
 
 def failure(problems: Sequence[tuple[Problem, Origin]], lines: Sequence[str]) -> SpecError:
     """All problems as one error; ``lines`` are those of the spec."""
-    distinct = dict.fromkeys(_rendered(problem, origin, lines) for problem, origin in _in_order(problems))
-    shown = list(distinct)[:MOST_SHOWN]
+    distinct = list(dict.fromkeys(_in_order(problems)))
+    shown = [_rendered(problem, origin, lines) for problem, origin in distinct[:MOST_SHOWN]]
     if len(distinct) > len(shown):
         shown.append(f"... and {len(distinct) - len(shown)} more")
     count = f"{len(distinct)} problems" if len(distinct) > 1 else "1 problem"

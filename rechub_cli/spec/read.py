@@ -14,7 +14,7 @@ from rechub_cli.errors import NoInput, RechubError, SpecError
 from rechub_cli.spec import document, overrides
 from rechub_cli.spec.document import BadText, Document
 from rechub_cli.spec.model import Spec
-from rechub_cli.spec.problems import Origin, Problem, dotted, failure
+from rechub_cli.spec.problems import Origin, Problem, dotted, failure, printable
 from rechub_cli.spec.validate import pruned, validate
 
 Columns = Mapping[str, str]  # name -> kind
@@ -170,7 +170,7 @@ class _Reading:
         """What is wrong with the names in those parts of the spec that can be read."""
         from rechub_cli.spec.columns import name_problems
 
-        data, spec = self.data, None
+        data, spec, faulty = self.data, None, [problem.path for problem in problems]
         for _ in range(4):  # what is cut away can leave its surroundings wanting
             data = {"features": {}, "model": {"name": ""}, **pruned(data, problems)}
             spec, problems = validate(data, self.plain)
@@ -181,16 +181,21 @@ class _Reading:
             found = name_problems(read, columns(spec, self.path.parent))
         except RechubError:  # of the data, or a plugin: told when the spec is mended
             return []
-        certain = [problem for problem in found if all(part in self.data for part in problem.path[:1])]
-        return [read.problem(problem) for problem in certain if problem.path[-1] != "shares"]
+
+        def follows(path: document.Path) -> bool:
+            """Whether a fault may be but the trace of what was cut away."""
+            cut = any(fault[: len(path)] == path for fault in faulty if len(path) > 2)
+            return cut or path[-1] == "shares" or path[0] not in self.data
+
+        return [read.problem(problem) for problem in found if not follows(problem.path)]
 
 
 def _content(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
             content = file.read(document.MOST_BYTES + 1)
-    except OSError as error:
-        raise NoInput(f"cannot read the spec {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise NoInput(f"cannot read the spec {printable(str(path))}: {getattr(error, 'strerror', error)}") from error
     if not content.strip():
         raise NoInput(f"the spec {path} is empty; write a first one with: rechub init DATA")
     return content

@@ -12,7 +12,7 @@ from rechub_cli.plugins.values import article
 from rechub_cli.spec import keys
 from rechub_cli.spec.document import Path
 from rechub_cli.spec.model import Spec
-from rechub_cli.spec.problems import Problem, listed
+from rechub_cli.spec.problems import MOST_SHOWN, Problem, listed
 
 
 def validate(data: dict[str, Any], plain: Mapping[Path, str]) -> tuple[Spec | None, list[Problem]]:
@@ -73,13 +73,14 @@ def _path(location: tuple[int | str, ...], data: Any) -> Path:
 
 def _merged(errors: list[tuple[Path, Any]], data: Any) -> list[Problem]:
     """One problem for each path; where a union failed in several ways, the way that went deepest."""
-    problems: list[Problem] = []
+    above = {path[:length] for path, _ in errors for length in range(len(path))}
+    problems: dict[Path, Problem] = {}
     for path, error in errors:
-        if any(other != path and other[: len(path)] == path for other, _ in errors) and error["type"] in _SHAPES:
-            continue  # the fault lies deeper
-        if all(problem.path != path for problem in problems):
-            problems.append(_problem(path, error, data))
-    return problems
+        if path in problems or (path in above and error["type"] in _SHAPES):
+            continue
+        shown = len(problems) < MOST_SHOWN  # guesses take time, and nobody sees the thousandth
+        problems[path] = _problem(path, error, data) if shown else Problem(path, error["msg"])
+    return list(problems.values())
 
 
 _SHAPES = {
