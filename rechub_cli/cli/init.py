@@ -13,6 +13,12 @@ Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A file, a folder or a glob of log rows.", show_default=False)
 ]
 Task = Annotated[str, typer.Option("--task", metavar="TASK", help="ctr.")]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        "--label", metavar="COLUMN", help="What to predict; by default a column that looks like it.", show_default=False
+    ),
+]
 SpecFile = Annotated[
     str | None,
     typer.Option(
@@ -21,7 +27,14 @@ SpecFile = Annotated[
 ]
 
 
-def init(console: Console, data: Data, task: Task = "ctr", output: SpecFile = None, overwrite: bool = False) -> None:
+def init(
+    console: Console,
+    data: Data,
+    task: Task = "ctr",
+    label: Label = None,
+    output: SpecFile = None,
+    overwrite: bool = False,
+) -> None:
     """Write a commented spec from the data's columns, ready to train."""
     from pathlib import Path
 
@@ -30,11 +43,12 @@ def init(console: Console, data: Data, task: Task = "ctr", output: SpecFile = No
 
     if task != "ctr":
         raise UsageError(f"--task is {task!r}; it can be ctr")
-    if output and output != "-" and Path(output).exists() and not overwrite:
-        raise CannotCreate(f"{output} exists; use --overwrite or another -o")
-    text = run([data], task=task)
-    if output is None or output == "-":
-        console.result(text.rstrip("\n"))
+    file = None if output == "-" else output
+    if file and Path(file).exists() and not overwrite:
+        raise CannotCreate(f"{file} exists; use --overwrite or another -o")
+    text = run([data], task=task, label=label, base=Path(file).parent if file else None)
+    if file:
+        write_text(file, text)
+        console.result(file)
     else:
-        write_text(output, text)
-        console.result(output)
+        console.result(text.rstrip("\n"))
