@@ -33,10 +33,16 @@ class Run:
         self._lock: IO[str] | None = None
         self._replaced: Path | None = None  # the run that --overwrite moved aside
         self._made_parents: list[Path] = []
+        self._had_cache = self.cache.exists()
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def cache(self) -> Path:
+        """Encoded rows, shared by the runs of one folder."""
+        return self.path.parent / ".cache"
 
     @classmethod
     def create(
@@ -115,6 +121,8 @@ class Run:
         shutil.rmtree(self.path, ignore_errors=True)
         if self._replaced:
             self._replaced.rename(self.path)
+        if not self._had_cache:
+            shutil.rmtree(self.cache, ignore_errors=True)
         for folder in self._made_parents:
             with contextlib.suppress(OSError):
                 folder.rmdir()

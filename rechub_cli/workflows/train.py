@@ -130,7 +130,7 @@ def _train(
     parts = cut_parts(spec, sources, request.limit_rows)
     encoder = fit_encoder(spec, parts, events, stop)
     encoder.save(run.path / "encoder")
-    loaders = make_loaders(spec, parts, encoder, run.path.parent / ".cache", events, stop)
+    loaders = make_loaders(spec, parts, encoder, run.cache, events, stop)
     importing.join()
 
     from rechub_cli.run import Checkpoints, RunWatcher
