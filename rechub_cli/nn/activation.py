@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.norm import BatchNorm
 
-ACTIVATIONS = ("relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid", "dice")
+Activation = Literal["relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid", "dice"]
 
 
 class Dice(nn.Module):
@@ -50,4 +52,4 @@ def activation(name: str, dim: int) -> nn.Module:
             return nn.Sigmoid()
         case "dice":
             return Dice(dim)
-    raise SpecError(f"no activation called {name!r}; known: {', '.join(ACTIVATIONS)}")
+    raise SpecError(f"no activation called {name!r}; known: {', '.join(get_args(Activation))}")

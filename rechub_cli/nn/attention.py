@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli.batch import Jagged
+from rechub_cli.errors import SpecError
 from rechub_cli.nn.activation import activation as make_activation
+from rechub_cli.nn.linear import ConcatLinear
 from rechub_cli.nn.mlp import MLP
 
 
@@ -21,14 +23,15 @@ class TargetAttention(nn.Module):
     computed, so a row's length costs the others nothing; the target's share of the first layer is
     computed once for each row. An empty history gives zeros.
     Shape: target (B, E), history of N values (N, E) -> (B, E).
+    Raises: SpecError without a hidden layer.
     """
 
     def __init__(self, dim: int, hidden_dims: Sequence[int], *, activation: str = "dice") -> None:
         super().__init__()
+        if not hidden_dims:
+            raise SpecError("model.params.attention_hidden_dims: needs at least one layer, e.g. [36]")
         first, *rest = hidden_dims
-        self.first = nn.Linear(4 * dim, first)
-        nn.init.xavier_normal_(self.first.weight)
-        nn.init.zeros_(self.first.bias)
+        self.first = ConcatLinear(4 * dim, first)
         self.activation = make_activation(activation, first)
         self.rest = MLP(first, rest, 1, activation=activation)
 

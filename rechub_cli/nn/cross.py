@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rechub_cli.nn.linear import ConcatLinear
+
 
 class CrossNet(nn.Module):
     """``x' = x0 (x . w) + b + x``, L times: the cross network of DCN.
@@ -45,10 +47,7 @@ class CrossNetV2(nn.Module):
 
     def __init__(self, dim: int, n_layers: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(dim, dim) for _ in range(n_layers)])
-        for layer in self.layers:
-            nn.init.xavier_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(ConcatLinear(dim, dim) for _ in range(n_layers))
 
     def forward(self, x: Tensor) -> Tensor:
         crossed = x

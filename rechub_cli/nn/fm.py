@@ -20,7 +20,7 @@ class _PairwiseSum(torch.autograd.Function):
         return norms[0].sub_(norms[1]).mul_(0.5)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         fields, total = ctx.saved_tensors
         return torch.addcmul((total * grad).unsqueeze(1), fields, grad.unsqueeze(2), value=-1)
 

@@ -57,12 +57,11 @@ class FirstOrder(nn.Module):
         super().__init__()
         self.n_tasks = n_tasks
         self.ids = FeatureEmbedding(schema, dim=n_tasks)
-        self.numbers = nn.Linear(self.ids.n_dense, n_tasks)
-        nn.init.zeros_(self.numbers.weight)
-        nn.init.zeros_(self.numbers.bias)
+        self.numbers = nn.Parameter(torch.zeros(n_tasks, self.ids.n_dense))
+        self.bias = nn.Parameter(torch.zeros(n_tasks))
 
     def forward(self, batch: Batch, like: Embedded | None = None) -> Tensor:
         embedded = self.ids(batch, like)
         with torch.autocast(embedded.flat.device.type, enabled=False):
             ids = embedded.flat.view(len(batch), -1, self.n_tasks).sum(1)
-            return ids + self.numbers(embedded.dense)
+            return ids + F.linear(embedded.dense, self.numbers, self.bias)

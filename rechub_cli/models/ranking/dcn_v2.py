@@ -9,6 +9,7 @@ from torch import nn
 
 from rechub_cli.batch import Batch, Output
 from rechub_cli.errors import SpecError
+from rechub_cli.nn.activation import Activation
 from rechub_cli.nn.cross import CrossNetV2, LowRankCrossNet
 from rechub_cli.nn.embedding import FeatureEmbedding
 from rechub_cli.nn.inputs import require_pooled
@@ -35,11 +36,12 @@ class DCNv2(nn.Module):
         low_rank: int | None = None,
         num_experts: int = 1,
         hidden_dims: Sequence[int] = (256, 128),
-        activation: Literal["relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid", "dice"] = "relu",
+        activation: Activation = "relu",
         batch_norm: bool = True,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        self.schema = schema
         require_pooled(schema, "dcn_v2")
         if num_experts > 1 and low_rank is None:
             raise SpecError("model.params.num_experts: a mixture is of low-rank experts; give low_rank too, e.g. 32")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import nn
 
 from rechub_cli.batch import Batch, Output
+from rechub_cli.nn.activation import Activation
 from rechub_cli.nn.embedding import FeatureEmbedding
 from rechub_cli.nn.fm import FM
 from rechub_cli.nn.inputs import require_pooled
@@ -30,11 +30,12 @@ class DeepFM(nn.Module):
         schema: Schema,
         *,
         hidden_dims: Sequence[int] = (256, 128),
-        activation: Literal["relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid", "dice"] = "relu",
+        activation: Activation = "relu",
         batch_norm: bool = True,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        self.schema = schema
         require_pooled(schema, "deepfm")
         n_tasks = max(1, len(schema.tasks))
         self.first_order = FirstOrder(schema, n_tasks)

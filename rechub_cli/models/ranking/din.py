@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from torch import nn
 
 from rechub_cli.batch import Batch, Output
 from rechub_cli.errors import SpecError
+from rechub_cli.nn.activation import Activation
 from rechub_cli.nn.attention import TargetAttention
 from rechub_cli.nn.embedding import FeatureEmbedding
 from rechub_cli.nn.inputs import require_pooled, target_of
@@ -31,15 +31,14 @@ class DIN(nn.Module):
         schema: Schema,
         *,
         attention_hidden_dims: Sequence[int] = (36,),
-        attention_activation: Literal[
-            "dice", "relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid"
-        ] = "dice",
+        attention_activation: Activation = "dice",
         hidden_dims: Sequence[int] = (200, 80),
-        activation: Literal["dice", "relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid"] = "dice",
+        activation: Activation = "dice",
         batch_norm: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.schema = schema
         self.targets: dict[str, str] = {}  # attended sequence -> its target
         for sequence in schema.sequences:
             target = target_of(schema, sequence)

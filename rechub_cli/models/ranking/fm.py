@@ -22,6 +22,7 @@ class FM(nn.Module):
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
+        self.schema = schema
         require_pooled(schema, "fm")
         n_tasks = max(1, len(schema.tasks))
         self.first_order = FirstOrder(schema, n_tasks)

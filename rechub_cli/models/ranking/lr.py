@@ -20,6 +20,7 @@ class LR(nn.Module):
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
+        self.schema = schema
         require_pooled(schema, "lr")
         self.first_order = FirstOrder(schema, max(1, len(schema.tasks)))
 

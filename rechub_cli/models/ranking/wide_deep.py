@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import nn
 
 from rechub_cli.batch import Batch, Output
+from rechub_cli.nn.activation import Activation
 from rechub_cli.nn.embedding import FeatureEmbedding
 from rechub_cli.nn.inputs import require_pooled
 from rechub_cli.nn.linear import FirstOrder
@@ -29,11 +29,12 @@ class WideDeep(nn.Module):
         schema: Schema,
         *,
         hidden_dims: Sequence[int] = (256, 128),
-        activation: Literal["relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid", "dice"] = "relu",
+        activation: Activation = "relu",
         batch_norm: bool = True,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        self.schema = schema
         require_pooled(schema, "wide_deep")
         n_tasks = max(1, len(schema.tasks))
         self.wide = FirstOrder(schema, n_tasks)
