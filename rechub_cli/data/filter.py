@@ -37,6 +37,12 @@ _COMPARE: dict[str, Callable[..., Any]] = {
 _WORDS = ("and", "or", "not", "in", "is", "null", "true", "false")
 _DEPTH = 50
 
+
+def mentioned(text: str) -> set[str]:
+    """The names that may be columns in a condition."""
+    return {match[match.lastgroup] for match in _TOKEN.finditer(text) if match.lastgroup in ("word", "quoted")}
+
+
 Node = Callable[[pa.Table], Any]
 
 
@@ -147,12 +153,11 @@ class Filter:
             if not self._accept(","):
                 break
         self._expect(close)
-        among = pa.array([value.as_py() for value in values], plain(type) if not is_number(type) else None)
+        among = pa.array([value for value in (_as(value, type) for value in values) if value is not None], type)
 
         def node(table: pa.Table) -> Any:
             column = left(table)
-            held = pc.is_in(column.cast(among.type) if column.type != among.type else column, among)
-            held = pc.if_else(pc.is_valid(column), held, pa.scalar(None, pa.bool_()))
+            held = pc.if_else(pc.is_valid(column), pc.is_in(column, among), pa.scalar(None, pa.bool_()))
             return pc.invert(held) if negative else held
 
         return node
@@ -176,7 +181,7 @@ class Filter:
             scalar = pa.scalar(value == "true")
         else:
             raise self._error("expected a column or a value" + ("; write `is null`" if value == "null" else ""), start)
-        return (lambda table: scalar), scalar.type
+        return _constant(scalar), scalar.type
 
     def _fit(self, left: Node, type: pa.DataType, right: Node, other: pa.DataType, start: int) -> tuple[Node, Node]:
         """Both sides ready to be compared: text that is compared with a moment becomes one."""
@@ -192,7 +197,7 @@ class Filter:
                     moment = _moment(scalar, theirs)
                 except pa.ArrowException:
                     raise self._error(f"{scalar.as_py()!r} is no {kind(theirs)}", start) from None
-                return ((lambda table: moment), right) if flip else (left, lambda table: moment)
+                return (_constant(moment), right) if flip else (left, _constant(moment))
         raise self._error(f"a {kind(type)} cannot be compared with a {kind(other)}{_hint(type, other)}", start)
 
     def _peek(self) -> tuple[str, str, int]:
@@ -221,6 +226,18 @@ class _Column:
     def __call__(self, table: pa.Table) -> Any:
         column = table.column(self.name)
         return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _constant(value: pa.Scalar) -> Node:
+    return lambda table: value
+
+
+def _as(value: pa.Scalar, type: pa.DataType) -> Any:
+    """The value as another type; None where that type has no such value."""
+    try:
+        return value.cast(type).as_py()
+    except pa.ArrowInvalid:
+        return None
 
 
 def _fold(combine: Callable[..., Any], nodes: list[Node]) -> Node:

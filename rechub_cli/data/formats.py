@@ -6,31 +6,28 @@ import os
 import shutil
 import sys
 import tempfile
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO, Any
 
+from rechub_cli import plugins
 from rechub_cli.data.inputs import File, Pipe
 from rechub_cli.data.readers import Reader
-from rechub_cli.errors import NoInput, SpecError, UsageError
+from rechub_cli.errors import NoInput, UsageError
 
 
 def reader(format: str) -> Reader:
     """The reader of a format by name."""
-    found = {point.name: point for point in entry_points(group="rechub.readers")}
-    if format not in found:
-        raise SpecError(f"no reader for the format {format!r}; there are: {', '.join(sorted(found))}")
-    made: Reader = found[format].load()()
+    made: Reader = plugins.load("readers", format)()
     return made
 
 
-def readers() -> dict[str, Reader]:
-    return {name: reader(name) for name in sorted(entry_points(group="rechub.readers").names)}
+def readers() -> list[Reader]:
+    return [reader(name) for name in plugins.names("readers")]
 
 
 def suffixes_of(format: str) -> list[str]:
     """The suffixes by which files of a format are found in a directory; of all formats for ``auto``."""
-    chosen = readers().values() if format == "auto" else [reader(format)]
+    chosen = readers() if format == "auto" else [reader(format)]
     return [suffix for one in chosen for suffix in one.suffixes]
 
 
@@ -38,7 +35,7 @@ def reader_of(file: File, format: str) -> Reader:
     """The reader that a file's suffix asks for, unless the format is given."""
     if format != "auto":
         return reader(format)
-    for one in readers().values():
+    for one in readers():
         if file.suffix in one.suffixes:
             return one
     known = " ".join(suffixes_of("auto"))

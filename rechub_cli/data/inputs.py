@@ -107,19 +107,21 @@ class File:
         return data[:end] if end and not whole and _is_text(data) else data
 
     def fingerprint(self) -> str:
-        """A hash of size and content: of the footer in Parquet, else of sampled places."""
+        """A hash of size and of content at many places; of a Parquet file's footer, of other files' time too."""
         if self.pipe is not None:
             return secrets.token_hex(32)
-        size = self.path.stat().st_size
+        status = self.path.stat()
+        size = status.st_size
         digest = hashlib.sha256(f"{size}\n".encode())
         with open(self.path, "rb") as file:
             file.seek(max(0, size - 8))
             tail = file.read(8)
+            places = [(size * i // 64, 1 << 12) for i in range(64)]
             if tail[4:] == b"PAR1":
                 length = min(size, int.from_bytes(tail[:4], "little") + 8)
-                places = [(size - length, length)]
+                places.append((size - length, length))
             else:
-                places = [(size * i // 64, 1 << 16) for i in range(64)] + [(max(0, size - (1 << 16)), 1 << 16)]
+                digest.update(f"{status.st_mtime_ns}\n".encode())
             for place, length in places:
                 file.seek(place)
                 digest.update(file.read(length))
@@ -151,20 +153,26 @@ def find_files(paths: Sequence[str], base: Path, suffixes: Sequence[str]) -> lis
 
 def _expand(text: str, base: Path, suffixes: Sequence[str]) -> list[Path]:
     pattern = os.path.join(base, os.path.expanduser(text))
-    matches = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    if os.path.exists(pattern):
+        matches = [pattern]
+    else:  # job markers such as _SUCCESS are no data
+        matches = sorted(match for match in glob.glob(pattern, recursive=True) if not _is_hidden(Path(match).name))
     paths: list[Path] = []
     for match in matches:
         if not os.path.isdir(match):
             paths.append(Path(os.path.normpath(match)))
             continue
-        below = (Path(folder) / name for folder, _, names in os.walk(match, followlinks=True) for name in names)
+        below = (Path(folder) / name for folder, _, names in os.walk(match) for name in names)
         paths += sorted(path for path in below if _is_data(path.relative_to(match), suffixes))
     return paths
 
 
 def _is_data(path: Path, suffixes: Sequence[str]) -> bool:
-    hidden = any(part.startswith((".", "_")) and "=" not in part for part in path.parts)
-    return not hidden and File(path, "").suffix in suffixes
+    return not any(map(_is_hidden, path.parts)) and File(path, "").suffix in suffixes
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_")) and "=" not in name
 
 
 def _shown(path: Path, base: Path) -> str:

@@ -37,6 +37,10 @@ class LookUp:
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{self._on} {self._rows.fingerprint()}".encode()).hexdigest()
 
+    def key_types(self) -> dict[str, pa.DataType]:
+        """The data's key columns, with the types that the look-up table gives them."""
+        return {key: plain(self._rows.schema.field(there).type) for key, there in self._on.items()}
+
     def extend(self, schema: pa.Schema, file: str) -> pa.Schema:
         """The data's schema with the added columns.
 

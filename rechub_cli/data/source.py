@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from rechub_cli.data.chunk import CHUNK_ROWS, Chunk, Rows
-from rechub_cli.data.filter import Filter
+from rechub_cli.data.filter import Filter, mentioned
 from rechub_cli.data.formats import open_stdin, reader_of, suffixes_of
 from rechub_cli.data.inputs import File, find_files
 from rechub_cli.data.join import LookUp
@@ -142,21 +142,21 @@ class Source:
             raise DataError(f"{self.files[0].name} has no column {missing[0]!r}; there are: {self._listed()}")
         condition = Filter(self.condition, self.schema) if self.condition is not None else None
         self.stats = Stats()
-        return prefetch(self._read(names, rows, condition, self.stats))
+        return prefetch(self._read(names, rows, condition, self.stats), depth=1)
 
     def _read(self, names: list[str], rows: int, condition: Filter | None, stats: Stats) -> Iterator[Chunk]:
         needed = list(dict.fromkeys([*names, *(condition.columns if condition else ())]))
-        joins = []
+        joins: list[LookUp] = []
         for look_up in reversed(self.joins):
             if set(needed) & set(look_up.added):
                 joins.insert(0, look_up)
                 needed = list(dict.fromkeys([*(name for name in needed if name not in look_up.added), *look_up.keys]))
                 stats.join_misses[look_up.name] = 0
-        for file, reader in zip(self.files, self.readers, strict=True):
-            for chunk in self._chunks(file, reader, needed, rows):
+        for i in range(len(self.files)):
+            for chunk in self._chunks(i, needed, rows):
                 stats.rows_read += len(chunk)
                 for look_up in joins:
-                    table, misses = look_up.add(chunk.table, file.name)
+                    table, misses = look_up.add(chunk.table, chunk.file)
                     chunk = replace(chunk, table=table)
                     stats.join_misses[look_up.name] += misses
                 if condition is not None:
@@ -165,9 +165,9 @@ class Source:
                 if len(chunk):
                     yield chunk.select(names)
 
-    def _chunks(self, file: File, reader: Reader, names: list[str], rows: int) -> Iterator[Chunk]:
+    def _chunks(self, i: int, names: list[str], rows: int) -> Iterator[Chunk]:
         """The columns of one file and of its path, each of the type it has in all files."""
-        here = self._schemas[self.files.index(file)].names
+        file, reader, here = self.files[i], self.readers[i], self._schemas[i].names
         wanted = [name for name in names if name in here]
         absent = [name for name in names if name not in here and name not in file.partition]
         if absent:
@@ -192,13 +192,16 @@ class Source:
     @cached_property
     def _schemas(self) -> list[pa.Schema]:
         """Of each file, types certain."""
-        types = self.types if self.condition is None else None
-        if any(file.pipe is not None for file in self.files):
-            types = self.types
-        known = [reader.scan(file, types) for file, reader in zip(self.files, self.readers, strict=True)]
+        return [self._scan(file, reader) for file, reader in zip(self.files, self.readers, strict=True)]
+
+    def _scan(self, file: File, reader: Reader) -> pa.Schema:
         if self.types is None:
-            return known
-        return [_retyped(schema, self.types, reader) for schema, reader in zip(known, self.readers, strict=True)]
+            return reader.scan(file)
+        types = {key: type for look_up in self.joins for key, type in look_up.key_types().items()} | dict(self.types)
+        if self.condition is not None:
+            guess = reader.schema(file) if file.pipe is not None else reader.scan(file)
+            types = {name: guess.field(name).type for name in mentioned(self.condition) & set(guess.names)} | types
+        return reader.scan(file, types)
 
     @cached_property
     def _columns(self) -> pa.Schema:
@@ -237,12 +240,6 @@ class Source:
     def _listed(self) -> str:
         names = self.schema.names
         return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-
-
-def _retyped(schema: pa.Schema, types: Mapping[str, pa.DataType], reader: Reader) -> pa.Schema:
-    """A scanned schema of text with the types that are known."""
-    retype: Callable[..., pa.Schema] | None = getattr(reader, "retype", None)
-    return retype(schema, types) if retype else schema
 
 
 def _partition_value(text: str | None, type: pa.DataType) -> pa.Scalar:

@@ -160,7 +160,7 @@ def _users(chunk: Chunk, column: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_time(source: Rows, column: str, shares: tuple[float, float]) -> tuple[Assign, list[int]]:
-    bounds = []  # of valid and test: the times at which they start
+    bounds: list[int | None] = []  # of valid and test: the times at which they start
     with Instants() as times:
         for chunk in source.tables([column]):
             times.add(instants(chunk, column))

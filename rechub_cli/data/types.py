@@ -95,9 +95,8 @@ class Guess:
         return [self.type]
 
     def _holds(self, values: pa.Array, type: pa.DataType) -> bool:
-        try:
-            there = values.cast(type)
-        except pa.ArrowInvalid:
+        there = _cast(values, type)
+        if there is None:
             return False
         if not is_number(type):
             return True
@@ -151,26 +150,33 @@ def parse(values: pa.Array, type: pa.DataType) -> pa.Array:
         return values.cast(type)
     if pa.types.is_null(type):
         return pa.nulls(len(values))
-    try:
-        parsed = values.cast(type)
-    except pa.ArrowInvalid:
+    parsed = _cast(values, type)
+    if parsed is None:
         values = tidy(values)
-        try:
-            parsed = values.cast(type)
-        except pa.ArrowInvalid:
-            raise _first_bad(values, type) from None
+        parsed = _cast(values, type)
+    if parsed is None:
+        raise _first_bad(values, type)
     if pa.types.is_floating(type):  # the text nan is no value
         return pc.if_else(pc.is_nan(parsed), pa.scalar(None, type), parsed)
     return parsed
 
 
+def _cast(values: pa.Array, type: pa.DataType) -> pa.Array | None:
+    """The values as another type; None if one has no such value: found out on a few, since each costs much."""
+    try:
+        for size in (64, 4096):
+            values.slice(0, size).cast(type)
+        return values.cast(type)
+    except pa.ArrowInvalid:
+        return None
+
+
 def _first_bad(values: pa.Array, type: pa.DataType) -> Unreadable:
-    low, high = 0, len(values)  # values[low:high] holds the first bad one
-    while high - low > 1:
-        middle = (low + high) // 2
+    low, size = 0, 1024
+    while size:
         try:
-            values.slice(low, middle - low).cast(type)
-            low = middle
+            values.slice(low, size).cast(type)
+            low += size
         except pa.ArrowInvalid:
-            high = middle
+            size //= 2
     return Unreadable(low, str(values[low].as_py()))

@@ -67,7 +67,7 @@ def open_writer(
     chosen = format or _format_of(path)
     check_target(path, overwrite)
     if path.exists() and not path.is_file():  # a device or a named pipe: there is nothing to replace
-        with creating(path), open(path, "wb") as file, _writer(chosen, header, file) as writer:
+        with creating(path), open(path, "wb") as device, _writer(chosen, header, device) as writer:
             yield writer
         return
     compression = COMPRESSIONS.get(path.suffix.lower())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pajson
 
 from rechub_cli.data.inputs import File
@@ -98,8 +100,19 @@ def _parse(file: File, block: bytes, first_row: int, schema: pa.Schema | None) -
     )
     reading = pajson.ReadOptions(block_size=len(block) + 1)
     try:
-        return pajson.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
+        table = pajson.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
+        large = [field.with_type(pa.uint64()) for field in table.schema if _is_large(table.column(field.name))]
+        if schema is None and large:
+            with contextlib.suppress(pa.ArrowException):  # ids beyond 2**63 would be rounded as floats
+                options.explicit_schema = pa.schema(large)
+                return pajson.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
+        return table
     except pa.ArrowException as error:
         row = re.search(r"in row (\d+)", str(error))
         where = f"{file.name}, row {first_row + int(row[1]) + 1}" if row else file.name
-        raise DataError(f"{where}: {error}") from error
+        hint = "; one object a line is needed" if block.lstrip().startswith(b"[") else ""
+        raise DataError(f"{where}: {error}{hint}") from error
+
+
+def _is_large(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_floating(column.type) and bool(pc.any(pc.greater_equal(column, 2.0**63)).as_py())
