@@ -39,20 +39,26 @@ def take(
 
 
 def join(layout: Layout, parts: list[Part]) -> Batch:
-    """One Batch of the rows of all parts."""
-    rows = torch.from_numpy(parts[0].rows if len(parts) == 1 else np.concatenate([part.rows for part in parts]))
-    lengths = rows[:, layout.lengths].long()
+    """One Batch of the rows of all parts.
+
+    All in numpy: torch would wake its threads for these small copies, and they are needed by the model.
+    """
+    rows = parts[0].rows if len(parts) == 1 else np.concatenate([part.rows for part in parts])
     sequences = {}
     for place, name in enumerate(layout.sequences):
         values = [part.values[name] for part in parts]
-        offsets = torch.zeros(len(rows) + 1, dtype=torch.int64)
-        torch.cumsum(lengths[:, place], 0, out=offsets[1:])
-        sequences[name] = Jagged(torch.from_numpy(values[0] if len(values) == 1 else np.concatenate(values)), offsets)
+        joined = values[0] if len(values) == 1 else np.concatenate(values)
+        offsets = offsets_of(rows[:, layout.lengths.start + place])
+        sequences[name] = Jagged(torch.from_numpy(joined), torch.from_numpy(offsets))
     return Batch(
-        sparse=rows[:, layout.sparse].contiguous(),
-        dense=rows[:, layout.dense].contiguous().view(torch.float32),
+        sparse=_columns(rows, layout.sparse, np.int32),
+        dense=_columns(rows, layout.dense, np.float32),
         sequences=sequences,
-        labels=rows[:, layout.labels].contiguous().view(torch.float32) if layout.n_labels else None,
-        weights=rows[:, layout.weights].contiguous().view(torch.float32)[:, 0] if layout.weight else None,
-        group=rows[:, layout.groups].contiguous().view(torch.int64)[:, 0] if layout.group else None,
+        labels=_columns(rows, layout.labels, np.float32) if layout.n_labels else None,
+        weights=_columns(rows, layout.weights, np.float32)[:, 0] if layout.weight else None,
+        group=_columns(rows, layout.groups, np.int64)[:, 0] if layout.group else None,
     )
+
+
+def _columns(rows: np.ndarray, columns: slice, kind: type) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rows[:, columns]).view(kind))
