@@ -113,6 +113,11 @@ class Console:
         if self._bar and not self.output.quiet and self.output.log_format != "json":
             self._live_view().tick(progress)
 
+    def hint(self, text: str) -> None:
+        """What to do next: for a person at a terminal only."""
+        if self.pretty and not self.output.quiet:
+            say(f"  {text}")
+
     def interrupted(self, number: int) -> None:
         """Called inside a signal handler: one line, straight to the descriptor."""
         if self.output.log_format == "json":

@@ -82,4 +82,5 @@ def train_ctr(
     if console.output.json:
         console.document(outcome.to_json())
     elif outcome.run is not None:
+        console.hint(f"next      rechub evaluate {outcome.run} --data FILE")
         console.result(str(outcome.run))

@@ -115,6 +115,7 @@ class Run:
             shutil.rmtree(self._replaced, ignore_errors=True)
         if status == "done":
             self._point_latest()
+        self.close()
 
     def discard(self) -> None:
         """Undo ``create``: nothing was trained, so nothing stays; a run moved aside comes back."""
@@ -126,6 +127,7 @@ class Run:
         for folder in self._made_parents:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        self.close()
 
     def close(self) -> None:
         if self._lock:

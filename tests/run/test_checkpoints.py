@@ -1,0 +1,96 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from rechub_cli.errors import DataError, NoInput
+from rechub_cli.run import Checkpoints, read_checkpoint
+
+
+def layer(value: float) -> nn.Linear:
+    made = nn.Linear(2, 1)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.fill_(value)
+    return made
+
+
+def save(run, step: int, value: float, best: bool) -> None:
+    state = {"lr": 0.5, "moments/tensor": torch.full((2,), value)}
+    Checkpoints(run).save(step, 1, layer(value), state, {"auc": value}, best)
+
+
+def test_the_best_and_the_last_checkpoint_are_kept_and_no_other(tmp_path):
+    for step, best in ((10, True), (20, True), (30, False), (40, False)):
+        save(tmp_path, step, step / 10, best)
+    assert read_checkpoint(tmp_path, "best")["weight"].tolist() == [[2.0, 2.0]]
+    assert read_checkpoint(tmp_path, "last")["weight"].tolist() == [[4.0, 4.0]]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-0000020", "step-0000040"]
+
+
+def test_a_step_saved_twice_keeps_the_newer_weights(tmp_path):
+    save(tmp_path, 10, 1.0, best=True)
+    save(tmp_path, 10, 2.0, best=True)
+    assert read_checkpoint(tmp_path, "best")["bias"].tolist() == [2.0]
+
+
+def test_the_best_weights_go_back_into_the_model(tmp_path):
+    save(tmp_path, 10, 1.0, best=True)
+    save(tmp_path, 20, 2.0, best=False)
+    model = layer(9.0)
+    Checkpoints(tmp_path).load_best(model)
+    assert model.bias.item() == 1.0
+
+
+def test_state_is_tensors_and_json_and_nothing_else(tmp_path):
+    save(tmp_path, 10, 1.0, best=True)
+    folder = tmp_path / "checkpoints" / "step-0000010"
+    assert json.loads((folder / "state.json").read_text()) == {"lr": 0.5}
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "manifest.json",
+        "model.safetensors",
+        "state.json",
+        "state.safetensors",
+    ]
+
+
+def test_changed_weights_are_noticed(tmp_path):
+    save(tmp_path, 10, 1.0, best=True)
+    weights = tmp_path / "checkpoints" / "step-0000010" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match="is damaged"):
+        read_checkpoint(tmp_path)
+
+
+def test_weights_cut_short_are_noticed(tmp_path):
+    save(tmp_path, 10, 1.0, best=True)
+    weights = tmp_path / "checkpoints" / "step-0000010" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(DataError, match="is damaged"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("pointer", ["../../etc", "step-x", "", "step-0000010/../step-0000010"])
+def test_a_pointer_names_a_checkpoint_of_this_run_or_nothing(tmp_path, pointer):
+    save(tmp_path, 10, 1.0, best=True)
+    (tmp_path / "best").write_text(pointer)
+    with pytest.raises(NoInput, match="no finished checkpoint"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_missing_manifest_is_an_incomplete_checkpoint(tmp_path):
+    save(tmp_path, 10, 1.0, best=True)
+    (tmp_path / "checkpoints" / "step-0000010" / "manifest.json").unlink()
+    with pytest.raises(NoInput, match="incomplete"):
+        read_checkpoint(tmp_path)
+
+
+def test_tied_weights_are_saved(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    Checkpoints(tmp_path).save(1, 1, model, {}, {}, True)
+    saved = read_checkpoint(tmp_path)
+    assert torch.equal(saved["0.weight"], saved["1.weight"])
