@@ -66,7 +66,7 @@ def decode(content: bytes) -> str:
         BadText: too large, not UTF-8, or with control characters.
     """
     if len(content) > MOST_BYTES:
-        raise BadText(f"the file has {len(content):,} bytes; a spec may have {MOST_BYTES:,}")
+        raise BadText(f"the file is larger than {MOST_BYTES:,} bytes")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

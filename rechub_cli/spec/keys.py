@@ -52,7 +52,8 @@ def sections(hint: Any) -> list[type[Section]]:
 def fields(hint: Any, value: Any = None) -> dict[str, FieldInfo]:
     """The fields below a type; of a feature, those of its kind where ``value`` says which."""
     found = sections(hint)
-    if isinstance(value, Mapping) and "type" in value:
+    kinds = [one for one in found if "type" in one.model_fields]
+    if len(kinds) > 1 and isinstance(value, Mapping) and "type" in value:
         found = [one for one in found if value["type"] in get_args(one.model_fields["type"].annotation)] or found
     return {name: field for section in found for name, field in section.model_fields.items()}
 
@@ -127,7 +128,8 @@ def similar(path: Path, data: Any) -> str | None:
     for key in elsewhere:
         if key.rpartition(".")[2] == str(last).lower():
             return key
-    guess = difflib.get_close_matches(wanted, elsewhere, 1, 0.75)
+    others = [key for key in elsewhere if not wanted.startswith(key)]
+    guess = difflib.get_close_matches(wanted, others, 1, 0.8)
     return guess[0] if guess else None
 
 

@@ -191,7 +191,7 @@ def _next_part(path: Path, rest: list[str], data: Any) -> tuple[int, str | int]:
     if keys.items(hint) is not None and rest[0].isdecimal() and len(rest[0]) < 6:
         count = len(here) if isinstance(here, list) else 0
         if int(rest[0]) > count:
-            raise BadOverride(f"'{dotted(path)}' has {count} items; the next one is {count}", "key")
+            raise BadOverride(f"'{dotted(path)}' holds {count}; the next number is {count}", "key")
         return 1, int(rest[0])
     pair = keys.mapping(hint)
     if pair is None or get_origin(pair[0]) is Literal:

@@ -131,9 +131,15 @@ class _Reading:
             origin = override.origin
             place = overrides.apply(override, self.data)
         except overrides.BadOverride as error:
-            self.problems.append((Problem((), error.text, error.suggestion, error.part), origin))
+            notes = (self.see_keys(),) if error.text.startswith("unknown key") else ()
+            self.problems.append((Problem((), error.text, error.suggestion, error.part, notes), origin))
             return
         self.came_from(place, origin)
+
+    def see_keys(self) -> str:
+        model = self.data.get("model")
+        name = model.get("name") if isinstance(model, dict) else None
+        return f"see all keys: rechub models show {name if isinstance(name, str) else 'deepfm'} --keys"
 
     def flag(self, key: str, value: Any) -> None:
         place = tuple(key.split("."))

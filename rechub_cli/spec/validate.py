@@ -78,7 +78,9 @@ def _merged(errors: list[tuple[Path, Any]], data: Any) -> list[Problem]:
     for path, error in errors:
         if path in problems or (path in above and error["type"] in _SHAPES):
             continue
-        shown = len(problems) < MOST_SHOWN  # guesses take time, and nobody sees the thousandth
+        shown = (
+            len(problems) < MOST_SHOWN or error["type"] == "missing"
+        )  # guesses take time, and nobody sees the thousandth
         problems[path] = _problem(path, error, data) if shown else Problem(path, error["msg"])
     return list(problems.values())
 
