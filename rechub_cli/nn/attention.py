@@ -23,13 +23,13 @@ class TargetAttention(nn.Module):
     computed, so a row's length costs the others nothing; the target's share of the first layer is
     computed once for each row. An empty history gives zeros.
     Shape: target (B, E), history of N values (N, E) -> (B, E).
-    Raises: SpecError without a hidden layer.
+    Raises: SpecError without a layer that has units.
     """
 
     def __init__(self, dim: int, hidden_dims: Sequence[int], *, activation: str = "dice") -> None:
         super().__init__()
-        if not hidden_dims:
-            raise SpecError("model.params.attention_hidden_dims: needs at least one layer, e.g. [36]")
+        if not hidden_dims or min(hidden_dims) < 1:
+            raise SpecError(f"attention_hidden_dims: needs at least one layer of units, got {list(hidden_dims)}")
         first, *rest = hidden_dims
         self.first = ConcatLinear(4 * dim, first)
         self.activation = make_activation(activation, first)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rechub_cli.nn.inputs import at_least_one
 from rechub_cli.nn.linear import ConcatLinear
 
 
@@ -18,10 +19,12 @@ class CrossNet(nn.Module):
     and a constant: ``x_l = a_l x0 + c_l`` with one number a_l for each row, so one product
     ``x0 W`` (B, L) and L steps on (B,) give the very same result as L passes over (B, W).
     Shape: (B, W) -> (B, W).
+    Raises: SpecError without a layer.
     """
 
     def __init__(self, dim: int, n_layers: int) -> None:
         super().__init__()
+        at_least_one(n_cross_layers=n_layers)
         self.weight = nn.Parameter(torch.empty(n_layers, dim))
         self.bias = nn.Parameter(torch.zeros(n_layers, dim))
         nn.init.normal_(self.weight, std=(2 / (dim + 1)) ** 0.5)
@@ -43,10 +46,12 @@ class CrossNetV2(nn.Module):
 
     Wang et al., WWW 2021, https://arxiv.org/abs/2008.13535, equation 1.
     Shape: (B, W) -> (B, W).
+    Raises: SpecError without a layer.
     """
 
     def __init__(self, dim: int, n_layers: int) -> None:
         super().__init__()
+        at_least_one(n_cross_layers=n_layers)
         self.layers = nn.ModuleList(ConcatLinear(dim, dim) for _ in range(n_layers))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,10 +95,12 @@ class LowRankCrossNet(nn.Module):
     low-rank form; several use tanh for both nonlinearities, a softmax gate, and one bias for all.
     All experts are one product down and one up.
     Shape: (B, W) -> (B, W).
+    Raises: SpecError without a layer, a rank or an expert.
     """
 
     def __init__(self, dim: int, n_layers: int, *, rank: int, n_experts: int = 1) -> None:
         super().__init__()
+        at_least_one(n_cross_layers=n_layers, low_rank=rank, num_experts=n_experts)
         self.layers = nn.ModuleList([_LowRankCross(dim, rank, n_experts) for _ in range(n_layers)])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a model asks of its features, checked before any weight is made."""
+"""What a model asks of its features and options, checked before any weight is made."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def target_of(schema: Schema, sequence: Feature) -> Feature | None:
     """
     same = [feature for feature in schema.sparse if feature.table == sequence.table]
     return min(same, key=lambda feature: feature.name != sequence.table, default=None)
+
+
+def at_least_one(**options: int) -> None:
+    """Raise SpecError for an option that counts something and is less than one."""
+    for name, value in options.items():
+        if value < 1:
+            raise SpecError(f"{name}: must be at least 1, got {value}")

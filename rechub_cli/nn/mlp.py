@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from rechub_cli.errors import SpecError
 from rechub_cli.nn.activation import activation as make_activation
 from rechub_cli.nn.dropout import Dropout
 from rechub_cli.nn.linear import ConcatLinear, LogitHead
@@ -18,6 +19,7 @@ class MLP(nn.Module):
 
     The inputs count as one concatenated input. The output is float32 under autocast too.
     Shape: (B, C1), (B, C2), ... -> (B, out_dim), or (B, hidden_dims[-1]) without an output layer.
+    Raises: SpecError where a value makes no layer.
     """
 
     def __init__(
@@ -31,6 +33,10 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if any(dim < 1 for dim in hidden_dims):
+            raise SpecError(f"hidden_dims: every layer needs at least one unit, got {list(hidden_dims)}")
+        if not 0 <= dropout < 1:
+            raise SpecError(f"dropout: the share of dropped values is at least 0 and less than 1, got {dropout}")
         hidden: list[nn.Module] = []
         width = in_dim
         for dim in hidden_dims:

@@ -44,7 +44,7 @@ class DCNv2(nn.Module):
         self.schema = schema
         require_pooled(schema, "dcn_v2")
         if num_experts > 1 and low_rank is None:
-            raise SpecError("model.params.num_experts: a mixture is of low-rank experts; give low_rank too, e.g. 32")
+            raise SpecError("num_experts: a mixture is of low-rank experts; give low_rank too, e.g. 32")
         self.structure = structure
         self.embedding = FeatureEmbedding(schema)
         width = self.embedding.width + self.embedding.n_dense

@@ -46,7 +46,7 @@ class DIN(nn.Module):
                 self.targets[sequence.name] = target.name
         if not self.targets:
             raise SpecError(
-                "model.name: din attends sequences that share a sparse feature, and there is none; "
+                "din attends sequences that share a sparse feature, and there is none; "
                 "e.g. features.hist: {type: sequence, shares: item_id}"
             )
         whole = (replace(f, pooling="none") if f.name in self.targets else f for f in schema.features)
