@@ -110,8 +110,8 @@ def tally(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[pa.Array, np.n
         assert codes is not None
         counts = np.bincount(codes[codes >= 0] if len(codes) and codes.min() < 0 else codes, minlength=len(values))
     else:
-        counted = column.value_counts()
-        values, counts = canonical(counted.field(0), name), counted.field(1).to_numpy()
+        counted = canonical(whole(column), name).value_counts()
+        values, counts = counted.field(0), counted.field(1).to_numpy()
     unused = counts == 0
     if values.null_count:
         unused |= values.is_null().to_numpy(zero_copy_only=False)

@@ -102,7 +102,8 @@ class Moments:
 
     @property
     def std(self) -> float:
-        return math.sqrt(self.squares / self.count) if self.count else 0.0
+        """Exactly 0 where all values are equal."""
+        return math.sqrt(self.squares / self.count) if self.low < self.high else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +120,16 @@ class Transform:
     @classmethod
     def fit(cls, kind: str, moments: Moments, sample: np.ndarray) -> Transform:
         """``moments`` of the raw numbers, for log1p of their logarithms; ``sample`` sorted (quantile only)."""
-        mean = _short(moments.mean)
+        # Rounded far below what float32 shows, so that the last bits of a sum do not tell how the stream was cut.
+        std = float(f"{moments.std:.9g}")
+        step = math.ldexp(1.0, math.frexp(std)[1] - 30) if 0 < std < math.inf else 0.0
+        mean = round(moments.mean / step) * step if step else moments.low if moments.count else 0.0
         if kind == "standardize":
-            return cls(kind, mean, _short(moments.std) or 1.0)
+            return cls(kind, mean, std if 0 < std < math.inf else 1.0)
         if kind == "minmax" and moments.count:
             low, span = moments.low, moments.high - moments.low
             span = span if 0 < span < math.inf else 1.0
-            return cls(kind, low, span, _short((mean - low) / span))
+            return cls(kind, low, span, (mean - low) / span)
         if kind == "quantile" and len(sample):
             knots = np.unique(np.quantile(sample, np.linspace(0, 1, N_QUANTILES + 1), method="nearest"))
             below = np.searchsorted(sample, knots, "left") + np.searchsorted(sample, knots, "right")
@@ -192,8 +196,3 @@ def vectors(
     numbers = floats(values.drop_null().flatten(), name).reshape(-1, dim)
     out[~missing] = np.nan_to_num(numbers, nan=0.0)
     return out, missing if missing.any() else None, None
-
-
-def _short(number: float) -> float:
-    """Nine digits, so that the last bits of a sum do not tell how the stream was cut."""
-    return float(f"{number:.9g}") if math.isfinite(number) else 0.0
