@@ -50,13 +50,12 @@ def _open(file: File, columns: Sequence[str] | None) -> pa.RecordBatchFileReader
         whole = head.startswith(_MAGIC)
         if whole and file.compression:
             raise DataError(f"{file.name}: an Arrow IPC file cannot be compressed as a whole; unpack it")
+        if whole:  # mapped: columns and rows that nobody asks for are not read
+            return pa.ipc.open_file(pa.memory_map(str(file.path)))
         if columns is None:
-            return pa.ipc.open_file(pa.memory_map(str(file.path))) if whole else pa.ipc.open_stream(head)
+            return pa.ipc.open_stream(head)
         with _open(file, None) as reader:
             wanted = sorted(reader.schema.get_field_index(name) for name in columns)
-        options = pa.ipc.IpcReadOptions(included_fields=wanted)
-        if whole:
-            return pa.ipc.open_file(pa.memory_map(str(file.path)), options=options)
-        return pa.ipc.open_stream(file.stream(), options=options)
+        return pa.ipc.open_stream(file.stream(), options=pa.ipc.IpcReadOptions(included_fields=wanted))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file.name}: not an Arrow IPC file, or damaged: {error}") from error
