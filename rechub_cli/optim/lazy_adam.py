@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rechub_cli.nn.rows import sparse_rows
+from rechub_cli.nn.rows import row_blocks
 
 
 class LazyAdam(torch.optim.Optimizer):
@@ -17,7 +17,8 @@ class LazyAdam(torch.optim.Optimizer):
 
     DIFF: rows without a gradient keep their value and their moments, so a step costs as much as the batch has
     distinct rows, however large the table is. Bias is corrected by the number of all steps, as in
-    ``torch.optim.SparseAdam``. Where all rows have a gradient at every step, this is Adam.
+    ``torch.optim.SparseAdam`` (which scales ``eps`` another way). Where all rows have a gradient at every step, this
+    is Adam.
 
     Gradients are sparse (V, E), best with distinct rows in rising order; dense ones get plain Adam.
 
@@ -55,28 +56,35 @@ class LazyAdam(torch.optim.Optimizer):
     def _update(self, weight: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
-            state["step"] = torch.tensor(0.0)
+            state["step"] = torch.zeros((), device=weight.device)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
         state["step"] += 1
-        mean, square, step = state["exp_avg"], state["exp_avg_sq"], float(state["step"])
+        tensors = (weight, state["exp_avg"], state["exp_avg_sq"])
         if not grad.is_sparse:
-            _adam(weight, grad, mean, square, step, options)
+            _adam(grad.contiguous(), tensors, state["step"], options)
             return
-        rows, grad = sparse_rows(grad)
-        if not rows.numel():
-            return
-        parts = [F.embedding(rows, whole) for whole in (weight, mean, square)]
-        _adam(parts[0], grad, parts[1], parts[2], step, options)
-        for whole, part in zip((weight, mean, square), parts, strict=True):
-            whole.index_copy_(0, rows, part)
+        for rows, values in row_blocks(grad):
+            parts = [F.embedding(rows, tensor) for tensor in tensors]
+            _adam(values, parts, state["step"], options)
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.index_copy_(0, rows, part)
 
 
-def _adam(weight: Tensor, grad: Tensor, mean: Tensor, square: Tensor, step: float, options: dict[str, Any]) -> None:
-    """One step of Adam in place."""
-    beta1, beta2 = options["betas"]
-    if options["weight_decay"]:
-        grad = grad.add(weight, alpha=options["weight_decay"])
-    mean.lerp_(grad, 1 - beta1)
-    square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-    spread = square.sqrt().div_((1 - beta2**step) ** 0.5).add_(options["eps"])
-    weight.addcdiv_(mean, spread, value=-options["lr"] / (1 - beta1**step))
+def _adam(grad: Tensor, tensors: Sequence[Tensor], step: Tensor, options: dict[str, Any]) -> None:
+    """Adam on (weight, exp_avg, exp_avg_sq) in place: the kernel behind ``torch.optim.Adam(fused=True)``."""
+    (weight, mean, square), (beta1, beta2) = tensors, options["betas"]
+    torch._fused_adam_(
+        [weight],
+        [grad],
+        [mean],
+        [square],
+        [],
+        [step],
+        lr=options["lr"],
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=options["weight_decay"],
+        eps=options["eps"],
+        amsgrad=False,
+        maximize=False,
+    )

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rechub_cli.nn.rows import sparse_rows
+from rechub_cli.nn.rows import row_blocks
 
 
 class RowwiseAdagrad(torch.optim.Optimizer):
@@ -51,13 +51,11 @@ class RowwiseAdagrad(torch.optim.Optimizer):
         if not grad.is_sparse:
             _adagrad(weight, grad, total, options)
             return
-        rows, grad = sparse_rows(grad)
-        if not rows.numel():
-            return
-        part, part_total = F.embedding(rows, weight), total.index_select(0, rows)
-        _adagrad(part, grad, part_total, options)
-        weight.index_copy_(0, rows, part)
-        total.index_copy_(0, rows, part_total)
+        for rows, values in row_blocks(grad):
+            part, part_total = F.embedding(rows, weight), total.index_select(0, rows)
+            _adagrad(part, values, part_total, options)
+            weight.index_copy_(0, rows, part)
+            total.index_copy_(0, rows, part_total)
 
 
 def _adagrad(weight: Tensor, grad: Tensor, total: Tensor, options: dict[str, Any]) -> None:
