@@ -218,11 +218,10 @@ def _similar_feature(path: Path, features: dict[str, Any]) -> str | None:
 
 def _keeps_null(path: Path, data: Any) -> bool:
     """Whether null is a value of its own at ``path``; else it takes the key away."""
-    return path[:2] == ("model", "params") or (
-        len(path) > 1
-        and keys.takes_null(keys.hint_at(path, data))
-        and Any not in keys.options_of(keys.hint_at(path, data))
-    )
+    if path[:2] == ("model", "params"):
+        return len(path) > 2
+    hint = keys.hint_at(path, data)
+    return Any not in keys.options_of(hint) and keys.takes_null(hint)
 
 
 def _appended(value: Any, path: Path, hint: Any, data: Any) -> list[Any]:

@@ -82,8 +82,10 @@ def listed(names: Iterable[str], most: int = 30) -> str:
 
 def _in_order(problems: Sequence[tuple[Problem, Origin]]) -> list[tuple[Problem, Origin]]:
     def place(pair: tuple[Problem, Origin]) -> tuple[int, int, int]:
+        if pair[1].kind in ("set", "flag"):  # after those of the file, as they come
+            return 1, 0, 0
         span = _span(*pair)
-        return (0 if pair[1].kind in ("spec", "default") else 1, span.line if span else 0, span.column if span else 0)
+        return (0, span.line, span.column) if span else (0, 0, 0)
 
     return sorted(problems, key=place)
 
