@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rechub_cli.errors import CheckFailed, NoInput, SpecError, UsageError
+from rechub_cli.errors import CheckFailed, SpecError, UsageError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows.load import Trained, open_trained
+from rechub_cli.workflows.newdata import check_columns, check_request, open_data, prepare_threads, report_unseen
 from rechub_cli.workflows.sources import counted, limited
 
-DATA_MISSING = "--data is required (a file, or - for standard input)"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _COMPARISON = re.compile(rf"\s*([\w@]+)\s*(>=|<=|==|!=|>|<)\s*({_NUMBER})\s*")
 _RANGE = re.compile(rf"\s*([\w@]+)\s+in\s+({_NUMBER})\s*\.\.\s*({_NUMBER})\s*")
@@ -100,18 +99,14 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     """
     from rechub_cli.workflows.fitting import metrics_of
 
-    if request.data is None:
-        raise UsageError(DATA_MISSING)
-    check_paths(request.run, request.data)
+    data = check_request(request.run, request.data, request.threads)
     stop.events = events
     required = [Requirement.parse(text) for text in request.require]
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
     names = list(dict.fromkeys([*metrics_of(trained.spec), *request.metrics, *(one.metric for one in required)]))
     known = metrics_or_fail(names, trained)
-    source = open_data(trained, request.data, request.input_format, filtered=True)
-    missing = [name for name in needed(trained) if name not in source.column_kinds()]
-    if missing:
-        raise lacking(request.data, missing, source)
+    source = open_data(trained, data, request.input_format, condition=trained.spec.data.filter)
+    check_columns(data, source, list(dict.fromkeys([*trained.encoder.columns, *trained.encoder.label_columns])))
     rows = limited(source, request.limit_rows)
 
     from rechub_cli.data.loader import StreamLoader
@@ -126,10 +121,6 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     return EvaluateOutcome(request.run, loader.rows, metrics, {one.text: one.holds(metrics) for one in required})
 
 
-def needed(trained: Trained) -> list[str]:
-    return list(dict.fromkeys([*trained.encoder.columns, *trained.encoder.label_columns]))
-
-
 def metrics_or_fail(names: list[str], trained: Trained) -> dict[str, Any]:
     """Raises UsageError for a metric that is not known or does not fit the labels."""
     from rechub_cli.trainers.scoring import load_metrics
@@ -138,48 +129,3 @@ def metrics_or_fail(names: list[str], trained: Trained) -> dict[str, Any]:
         return load_metrics(names, trained.encoder.schema.tasks)
     except SpecError as error:
         raise UsageError(str(error)) from error
-
-
-def check_paths(run: str, data: str) -> None:
-    """Raises UsageError for ``-`` with nothing piped in: a command never waits on a terminal."""
-    if data == "-" and (sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()):
-        raise UsageError("--data - reads standard input, and nothing is piped in")
-    if not Path(run).exists():
-        raise NoInput(f"{run} does not exist; RUN is a run directory, made by train-ctr")
-
-
-def open_data(trained: Trained, data: str, input_format: str, *, filtered: bool) -> Any:
-    """The user's rows, with the run's look-up tables joined; the spec's filter where metrics should match training."""
-    from rechub_cli.data.source import Source
-
-    return Source.open(
-        [data],
-        base=Path(),
-        format=input_format,
-        joins=trained.joins,
-        filter=trained.spec.data.filter if filtered else None,
-        stdin=sys.stdin.buffer if data == "-" else None,
-    )
-
-
-def lacking(data: str, missing: list[str], source: Any) -> Exception:
-    from rechub_cli.errors import DataError
-
-    words = "columns" if len(missing) > 1 else "column"
-    there = ", ".join(source.column_kinds())
-    return DataError(f"{data} lacks the {words} {', '.join(missing)}, which the model needs; columns there: {there}")
-
-
-def prepare_threads(threads: int | None) -> None:
-    from rechub_cli.trainers import runtime
-
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads is {threads}; it must be 1 or more")
-    runtime.prepare(threads)
-
-
-def report_unseen(loader: Any, events: Events) -> None:
-    """Say how much of the data the model had never seen."""
-    from rechub_cli.workflows.train import warn_unseen
-
-    warn_unseen("the data", loader.unseen, loader.rows, events)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli.errors import DataError, NoInput, RechubError, SpecError, Unavailable
+from rechub_cli.errors import DataError, NoInput, RechubError, Unavailable
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rechub_cli.data.chunk import Chunk, Rows
     from rechub_cli.data.encoder import Encoder
+    from rechub_cli.data.join import LookUp
     from rechub_cli.spec.model import Join, Spec
     from rechub_cli.trainers.scoring import Scorer
 
@@ -50,7 +51,7 @@ class Trained:
         """
         import numpy as np
 
-        rows = TableRows(as_arrow(table), self.joins)
+        rows = TableRows(self.joined(as_arrow(table)))
         missing = self.missing_columns(rows.schema.names)
         if missing:
             raise DataError(f"the table lacks the columns {', '.join(missing)}, which the model needs")
@@ -69,6 +70,22 @@ class Trained:
         loader = StreamLoader(rows, self.encoder, batch_size, keep=keep, labels=False)
         for batch in self.scorer.batches(self.model, loader):
             yield batch.scores, batch.extras, batch.rows.carried
+
+    def joined(self, table: pa.Table) -> pa.Table:
+        """The table with the columns of the run's look-up tables that it lacks."""
+        for look_up in self.look_ups(table.column_names):
+            table, _ = look_up.add(table, "the table")
+        return table
+
+    def look_ups(self, there: Iterable[str]) -> list[LookUp]:
+        """The run's look-up tables that rows with the columns ``there`` still need."""
+        from rechub_cli.data.join import LookUp
+        from rechub_cli.data.source import Source
+
+        have = set(there)
+        found = [LookUp(join, Source.open([join.file], base=Path())) for join in self.joins]
+        needed = set(self.encoder.columns)
+        return [look_up for look_up in found if needed & set(look_up.added) - have]
 
     @property
     def joins(self) -> list[Join]:
@@ -172,12 +189,10 @@ def check_plugin(run: Run, spec: Spec, allowed: bool) -> None:
 
 
 class TableRows:
-    """A table in memory as rows, with the run's look-up tables joined."""
+    """A table in memory as rows."""
 
-    def __init__(self, table: pa.Table, joins: Sequence[Join]) -> None:
+    def __init__(self, table: pa.Table) -> None:
         self._table = table
-        if joins:
-            raise SpecError("rows in memory cannot be joined yet: join the look-up tables first")
 
     @property
     def schema(self) -> pa.Schema:

@@ -9,14 +9,8 @@ from typing import IO, Any
 from rechub_cli.errors import CannotCreate, UsageError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
-from rechub_cli.workflows.evaluate import (
-    DATA_MISSING,
-    check_paths,
-    lacking,
-    open_data,
-    prepare_threads,
-)
 from rechub_cli.workflows.load import open_trained
+from rechub_cli.workflows.newdata import check_columns, check_request, open_data, prepare_threads, report_unseen
 from rechub_cli.workflows.sources import limited
 
 
@@ -56,29 +50,22 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     Raises:
         RechubError: with the exit code of its kind; an output that exists stays as it was.
     """
-    if request.data is None:
-        raise UsageError(DATA_MISSING)
+    data = check_request(request.run, request.data, request.threads)
     if request.output is None:
         raise UsageError("--output is required (a file, or - for standard output)")
-    check_paths(request.run, request.data)
     if request.output != "-" and Path(request.output).exists() and not request.overwrite:
         raise CannotCreate(f"{request.output} exists; use --overwrite or another -o")
     stop.events = events
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
-    source = open_data(trained, request.data, request.input_format, filtered=False)
+    source = open_data(trained, data, request.input_format)
+    check_columns(data, source, trained.encoder.columns)
     there = source.column_kinds()
-    missing = trained.missing_columns(there)
-    if missing:
-        raise lacking(request.data, missing, source)
     not_kept = [name for name in request.keep if name not in there]
     if not_kept:
-        raise UsageError(
-            f"--keep: {request.data} has no column {', '.join(not_kept)}; columns there: {', '.join(there)}"
-        )
+        raise UsageError(f"--keep: {data} has no column {', '.join(not_kept)}; columns there: {', '.join(there)}")
 
     from rechub_cli.data.loader import StreamLoader
     from rechub_cli.data.writers import open_writer
-    from rechub_cli.workflows.evaluate import report_unseen
     from rechub_cli.workflows.scoring import score_names, score_table
 
     prepare_threads(request.threads)

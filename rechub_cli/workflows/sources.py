@@ -158,3 +158,15 @@ def counted(loader: Iterable[Any], events: Events, phase: str, total: int | None
         done += len(item[0])
         yield item
         events.tick(Progress(phase, done, total))
+
+
+def warn_unseen(part: str, unseen: dict[str, int], n_rows: int, events: Events) -> None:
+    """Say which columns of ``part`` have many values that training never saw."""
+    shares = {name: count / n_rows for name, count in unseen.items() if count / max(n_rows, 1) >= 0.005}
+    if not shares:
+        return
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    said = ", ".join(f"{name} {share:.1%}" for name, share in ranked[:5])
+    more = f" and {len(ranked) - 5} more" if len(ranked) > 5 else ""
+    text = f"values of {part} that train never had, counted as unseen: {said}{more}"
+    events.emit("data.warning", text, {"unseen": dict(ranked)}, level="warn")

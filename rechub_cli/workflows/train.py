@@ -13,6 +13,7 @@ from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.run.table import clock
 from rechub_cli.workflows import fitting
+from rechub_cli.workflows.newdata import text_type
 from rechub_cli.workflows.recording import keep_spec, recording
 from rechub_cli.workflows.sources import (
     Parts,
@@ -23,6 +24,7 @@ from rechub_cli.workflows.sources import (
     cut_parts,
     open_sources,
     reading,
+    warn_unseen,
 )
 
 if TYPE_CHECKING:
@@ -119,6 +121,7 @@ def train_ctr(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome
         )
         base = keep_spec(run, read, spec)
         events.emit("spec.resolved", describe_spec(request, spec), {"spec": request.spec, "model": spec.model.name})
+        run.update(columns={column.name: text_type(column.type) for column in sources.train.schema})
         return _train(request, spec, base, sources, run, events, stop)
 
 
@@ -235,18 +238,6 @@ def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events
     said.append(", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))
     events.emit("data.ready", " · ".join(said), {**counts, **kinds})
     return Loaders(found["train"], found.get("valid"))
-
-
-def warn_unseen(part: str, unseen: dict[str, int], n_rows: int, events: Events) -> None:
-    """Say which columns of ``part`` have many values that training never saw."""
-    shares = {name: count / n_rows for name, count in unseen.items() if count / max(n_rows, 1) >= 0.005}
-    if not shares:
-        return
-    ranked = sorted(shares.items(), key=lambda item: -item[1])
-    said = ", ".join(f"{name} {share:.1%}" for name, share in ranked[:5])
-    more = f" and {len(ranked) - 5} more" if len(ranked) > 5 else ""
-    text = f"values of {part} that train never had, counted as unseen: {said}{more}"
-    events.emit("data.warning", text, {"unseen": dict(ranked)}, level="warn")
 
 
 def score_test(
