@@ -82,7 +82,7 @@ def check_options(
     kind: str, name: str, params: Mapping[str, Any], base: Path | None = None
 ) -> tuple[dict[str, Any], list[OptionProblem]]:
     """``params`` in the types of the signature, and everything that is wrong with them."""
-    return check_values(options(kind, name, base), params, f"{KINDS[find(kind, name).kind]} '{name}'")
+    return check_values(options(kind, name, base), params, f"{KINDS[find(kind, name, base).kind]} '{name}'")
 
 
 def check_values(known: Options, params: Mapping[str, Any], owner: str) -> tuple[dict[str, Any], list[OptionProblem]]:

@@ -137,7 +137,8 @@ def _scalar(value: Any) -> str:
     text = str(value)
     if _BARE.fullmatch(text) and text.lower() not in _WORDS_OF_OLD_YAML and _is_text(text):
         return text
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\x7f")
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in quoted)
 
 
 def _is_text(text: str) -> bool:
