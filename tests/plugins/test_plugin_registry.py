@@ -133,11 +133,11 @@ def test_a_plugin_named_in_place_that_is_not_there_is_told(
 
 
 def test_reading_a_local_file_does_not_run_it(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MODULE + "\nopen('ran', 'w')\n")
-    checked, problems = plugins.check_options("models", "./mine.py:Theirs", {"depth": "2", "kind": "b"}, tmp_path)
+    (tmp_path / "unrun.py").write_text(MODULE + "\nopen('ran', 'w')\n")
+    checked, problems = plugins.check_options("models", "./unrun.py:Theirs", {"depth": "2", "kind": "b"}, tmp_path)
     assert (checked, problems) == ({"depth": 2, "kind": "b"}, [])
     assert not Path("ran").exists()
-    assert not any(name.startswith("rechub_local_mine") for name in sys.modules)
+    assert not any(name.startswith("rechub_local_unrun") for name in sys.modules)
 
 
 def test_a_metric_may_carry_its_k() -> None:
