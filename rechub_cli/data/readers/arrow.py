@@ -51,7 +51,7 @@ def _open(file: File, columns: Sequence[str] | None) -> pa.RecordBatchFileReader
         if whole and file.compression:
             raise DataError(f"{file.name}: an Arrow IPC file cannot be compressed as a whole; unpack it")
         if whole:  # mapped: columns and rows that nobody asks for are not read
-            return pa.ipc.open_file(pa.memory_map(str(file.path)))
+            return pa.ipc.open_file(file.map())
         if columns is None:
             return pa.ipc.open_stream(head)
         with _open(file, None) as reader:

@@ -12,7 +12,7 @@ from rechub_cli.data.inputs import File
 from rechub_cli.data.types import Guess, Unreadable, kind, parse
 from rechub_cli.errors import DataError, NoInput
 
-_BLOCK = 1 << 23  # bytes parsed at a time
+_BLOCK = 1 << 20  # bytes parsed at a time
 
 
 class CSV:
