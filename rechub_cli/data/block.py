@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,7 +65,7 @@ class Block:
 
     layout: Layout
     rows: np.ndarray
-    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
     unseen: dict[str, int] = field(default_factory=dict)  # ids of values that training did not have, by feature
     missing: dict[str, int] = field(default_factory=dict)  # nulls, by feature
 
@@ -96,6 +96,18 @@ def gather(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.nd
     places = np.arange(offsets[-1])
     places += np.repeat(starts - offsets[:-1], lengths)
     return values[places]
+
+
+def take(block: Block, starts: dict[str, np.ndarray], order: np.ndarray) -> Block:
+    """The rows named by ``order``; ``starts`` are the block's own. Counts are not carried over."""
+    layout = block.layout
+    rows = np.take(block.rows, order, axis=0)
+    lengths = rows[:, layout.lengths]
+    values = {
+        name: gather(block.values[name], starts[name][order], lengths[:, place])
+        for place, name in enumerate(layout.sequences)
+    }
+    return Block(layout, rows, values)
 
 
 def concatenate(parts: Sequence[Block]) -> Block:

@@ -1,131 +1,26 @@
-"""Encoded rows on disk: read block by block into reused buffers, so that memory does not grow with the rows.
-
-A cache is a folder: ``rows.bin`` (the row matrix, row after row), ``sequence-<k>.bin`` (int32 values), and
-``header.json``, written last. A block is 65,536 rows; any run of rows inside a block can be read.
-"""
+"""The cache of encoded rows: built once for given rows and a given encoder, whole or not there."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rechub_cli.data.block import Layout
+from rechub_cli.data.block import Block
+from rechub_cli.data.blocks import BLOCK_ROWS, FORMAT, Blocks, Stats, values_file
 from rechub_cli.data.encoder import Encoder
-from rechub_cli.errors import NoInput, RunFailed
-from rechub_cli.files import creating, sync_folder, write_text
+from rechub_cli.errors import NoInput
+from rechub_cli.files import creating, sync_folder
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
-
-BLOCK_ROWS = 1 << 16
-FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What the encoder met in these rows."""
-
-    n_rows: int
-    unseen: dict[str, int]  # by feature: values that training did not have
-    missing: dict[str, int]  # by feature: nulls
-    label_mean: dict[str, float]  # over the rows that have the label; NaN where none has
-
-    def unseen_share(self, name: str) -> float:
-        return self.unseen.get(name, 0) / self.n_rows
-
-
-@dataclass(slots=True)
-class Blocks:
-    """The rows of one cache."""
-
-    folder: Path
-    layout: Layout
-    n_rows: int
-    starts: dict[str, list[int]]  # by sequence: where the values of each block start, and their number at the end
-    stats: Stats
-
-    @property
-    def n_blocks(self) -> int:
-        return -(-self.n_rows // BLOCK_ROWS)
-
-    def block_range(self, block: int) -> tuple[int, int]:
-        return block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self.n_rows)
-
-    def reader(self) -> BlockReader:
-        return BlockReader(self)
-
-    @classmethod
-    def open(cls, folder: Path) -> Blocks:
-        """Raises ValueError or OSError where the cache is not whole."""
-        state = json.loads((folder / "header.json").read_text("utf-8"))
-        header = state["header"]
-        if state["checksum"] != _checksum(header) or header["format"] != FORMAT:
-            raise ValueError("the header is damaged or of another version")
-        layout = Layout(**{**header["layout"], "sequences": tuple(header["layout"]["sequences"])})
-        blocks = cls(folder, layout, header["n_rows"], header["starts"], Stats(**header["stats"]))
-        sizes = {"rows.bin": blocks.n_rows * layout.width * 4}
-        for place, name in enumerate(layout.sequences):
-            sizes[f"sequence-{place}.bin"] = blocks.starts[name][-1] * 4
-        for file, size in sizes.items():
-            if (folder / file).stat().st_size != size:
-                raise ValueError(f"{file} is not {size} bytes long")
-        return blocks
-
-
-class BlockReader:
-    """Reads rows of one cache; not for use by two threads at once."""
-
-    def __init__(self, blocks: Blocks) -> None:
-        self.blocks = blocks
-        self._rows = (blocks.folder / "rows.bin").open("rb", buffering=0)
-        self._values = {
-            name: (blocks.folder / f"sequence-{place}.bin").open("rb", buffering=0)
-            for place, name in enumerate(blocks.layout.sequences)
-        }
-
-    def __enter__(self) -> BlockReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in (self._rows, *self._values.values()):
-            file.close()
-
-    def read(self, start: int, out: np.ndarray) -> None:
-        """Fill ``out`` int32 (n, width) with the rows from ``start``."""
-        self._fill(self._rows, start * self.blocks.layout.width * 4, out)
-
-    def read_values(self, name: str, start: int, rows: np.ndarray) -> np.ndarray:
-        """The values of ``rows``, which were read from ``start``, a row of the same block."""
-        layout = self.blocks.layout
-        column = layout.lengths.start + layout.sequences.index(name)
-        block_start = start - start % BLOCK_ROWS
-        first = self.blocks.starts[name][start // BLOCK_ROWS]
-        if start > block_start:  # the lengths of the block's earlier rows say how many values to skip
-            before = np.empty((start - block_start, layout.width), np.int32)
-            self.read(block_start, before)
-            first += int(before[:, column].sum(dtype=np.int64))
-        out = np.empty(int(rows[:, column].sum(dtype=np.int64)), np.int32)
-        self._fill(self._values[name], first * 4, out)
-        return out
-
-    def _fill(self, file: Any, position: int, out: np.ndarray) -> None:
-        view = memoryview(out).cast("B")
-        file.seek(position)
-        done = 0
-        while done < len(view):
-            n = file.readinto(view[done:])
-            if not n:
-                raise RunFailed(f"{file.name} ends early: the cache was changed while it was read; run again")
-            done += n
 
 
 def build_or_open(
@@ -133,7 +28,7 @@ def build_or_open(
 ) -> Blocks:
     """The encoded ``rows``: from the cache where it has them, else encoded now and kept there.
 
-    Two processes that want the same rows build them once: the second waits for the first.
+    A cache that is not whole is built anew. Two processes that want the same rows build them once: the second waits.
 
     Raises:
         DataError: a bad value. NoInput: there are no rows. CannotCreate: the cache cannot be written.
@@ -149,70 +44,98 @@ def build_or_open(
             return blocks
         temporary = target.with_suffix(".tmp")
         try:
-            for stale in (target, temporary):
-                shutil.rmtree(stale, ignore_errors=True)
-            with creating(temporary):
+            with creating(target):
+                _remove(target)
+                _remove(temporary)  # of a build that was killed
                 temporary.mkdir()
             _build(temporary, rows, encoder, progress)
             with creating(target):
                 temporary.rename(target)
             sync_folder(target.parent)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return Blocks.open(target)
+            with contextlib.suppress(OSError):
+                _remove(temporary)
+        return Blocks.open(target)
 
 
 def _build(folder: Path, rows: Rows, encoder: Encoder, progress: Callable[[int], None] | None) -> None:
-    layout = encoder.layout()
-    n_rows, unseen, missing = 0, dict[str, int](), dict[str, int]()
-    sums, counts = np.zeros(layout.n_labels), np.zeros(layout.n_labels, np.int64)
-    starts: dict[str, list[int]] = {name: [0] for name in layout.sequences}
-    totals = dict.fromkeys(layout.sequences, 0)
+    columns = list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))
     with contextlib.ExitStack() as stack:
-        names = ["rows.bin", *(f"sequence-{place}.bin" for place in range(len(layout.sequences)))]
-        with creating(folder):
-            files = [stack.enter_context(open(folder / name, "wb", buffering=0)) for name in names]
-        for chunk in rows.tables(columns=list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))):
-            block = encoder.encode(chunk)
-            with creating(folder):
-                for file, data in zip(files, [block.rows, *block.values.values()], strict=True):
-                    _write(file, data)
-            for name, offsets in block.starts().items():
-                edges = np.arange(-n_rows % BLOCK_ROWS or BLOCK_ROWS, len(block) + 1, BLOCK_ROWS)
-                starts[name] += (totals[name] + offsets[edges]).tolist()
-                totals[name] += int(offsets[-1])
-            for counted, new in ((unseen, block.unseen), (missing, block.missing)):
-                for name, n in new.items():
-                    counted[name] = counted.get(name, 0) + n
-            given = ~np.isnan(block.labels)
-            sums += np.where(given, block.labels, 0).sum(0, dtype=np.float64)
-            counts += given.sum(0)
-            n_rows += len(block)
+        writer = _Writer(folder, encoder, stack)
+        for chunk in rows.tables(columns=columns):
+            writer.add(encoder.encode(chunk))
             if progress:
-                progress(n_rows)
+                progress(writer.n_rows)
+        if writer.n_rows == 0:
+            raise NoInput("the data has no rows; check the files and the filter")
+        writer.finish()
+
+
+class _Writer:
+    """Appends encoded rows to the files of a cache, block by block."""
+
+    def __init__(self, folder: Path, encoder: Encoder, stack: contextlib.ExitStack) -> None:
+        self.folder, self.layout, self.labels = folder, encoder.layout(), encoder.schema.labels
+        sequences = self.layout.sequences
+        names = ["rows.bin", *(values_file(place) for place in range(len(sequences)))]
         with creating(folder):
-            for file in files:
+            self.files = {name: stack.enter_context((folder / name).open("wb", buffering=0)) for name in names}
+        self.checksums: dict[str, list[int]] = {name: [] for name in names}
+        self.starts: dict[str, list[int]] = {name: [0] for name in sequences}
+        self.n_rows = 0
+        self.unseen: dict[str, int] = {}
+        self.missing: dict[str, int] = {}
+        self.label_sums = np.zeros(self.layout.n_labels)
+        self.label_counts = np.zeros(self.layout.n_labels, np.int64)
+
+    def add(self, block: Block) -> None:
+        offsets = block.starts()
+        at = 0
+        while at < len(block):
+            if self.n_rows % BLOCK_ROWS == 0:
+                for checksums in self.checksums.values():
+                    checksums.append(0)
+                for starts in self.starts.values():
+                    starts.append(starts[-1])
+            stop = min(at + BLOCK_ROWS - self.n_rows % BLOCK_ROWS, len(block))
+            self._write("rows.bin", block.rows[at:stop])
+            for place, name in enumerate(self.layout.sequences):
+                first, last = int(offsets[name][at]), int(offsets[name][stop])
+                self._write(values_file(place), block.values[name][first:last])
+                self.starts[name][-1] += last - first
+            self.n_rows += stop - at
+            at = stop
+        for counted, new in ((self.unseen, block.unseen), (self.missing, block.missing)):
+            for name, n in new.items():
+                counted[name] = counted.get(name, 0) + n
+        given = ~np.isnan(block.labels)
+        self.label_sums += np.where(given, block.labels, 0).sum(0, dtype=np.float64)
+        self.label_counts += given.sum(0)
+
+    def finish(self) -> None:
+        with creating(self.folder):
+            for file in self.files.values():
                 os.fsync(file.fileno())
-    if n_rows == 0:
-        raise NoInput("the data has no rows; check the files and the filter")
-    for name, total in totals.items():
-        if n_rows % BLOCK_ROWS:
-            starts[name].append(total)
-    with np.errstate(invalid="ignore"):
-        means = dict(zip(encoder.schema.labels, (sums / counts).tolist(), strict=True))
-    stats = Stats(n_rows, unseen, missing, means)
-    header = {"format": FORMAT, "layout": asdict(layout), "n_rows": n_rows, "starts": starts, "stats": asdict(stats)}
-    write_text(folder / "header.json", json.dumps({"header": header, "checksum": _checksum(header)}))
+        with np.errstate(invalid="ignore"):
+            means = dict(zip(self.labels, (self.label_sums / self.label_counts).tolist(), strict=True))
+        stats = Stats(self.n_rows, self.unseen, self.missing, means)
+        Blocks(self.folder, self.layout, self.n_rows, self.starts, self.checksums, stats).save_header()
+
+    def _write(self, name: str, data: np.ndarray) -> None:
+        if data.size == 0:
+            return
+        view = memoryview(data.data).cast("B")
+        self.checksums[name][-1] = zlib.crc32(view, self.checksums[name][-1])
+        with creating(self.folder):
+            while len(view):
+                view = view[self.files[name].write(view) :]
 
 
-def _write(file: Any, data: np.ndarray) -> None:
-    view = memoryview(np.ascontiguousarray(data)).cast("B")
-    while len(view):
-        view = view[file.write(view) :]
-
-
-def _checksum(header: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

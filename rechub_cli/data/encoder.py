@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +49,7 @@ class Encoder:
     _pool: ThreadPoolExecutor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.schema = self.plan.schema(self.vocabularies, self.transforms, self.bins)
+        self.schema = self.plan.schema(self.vocabularies, self.bins)
         digests = {key: vocabulary.digest() for key, vocabulary in self.vocabularies.items()}
         text = json.dumps([self._state(), digests], sort_keys=True)
         self.hash = hashlib.sha256(text.encode()).hexdigest()
@@ -113,7 +113,7 @@ class Encoder:
             block.rows[:, self._sparse_place(name)] = self._ids(values, self.plan.owner(name), name, block)
         elif isinstance(feature, Sequence):
             items, lengths = cells.sequence(values, feature.separator, feature.max_len, column)
-            block.values[name] = self._ids(items, self.plan.owner(name), name, block)  # type: ignore[index]
+            block.values[name] = self._ids(items, self.plan.owner(name), name, block)
             block.rows[:, layout.lengths.start + layout.sequences.index(name)] = lengths
         elif isinstance(feature, Datetime):
             moments = moments_of(chunk, column, feature)
@@ -134,22 +134,22 @@ class Encoder:
                 )
             start = self._dense_place(name)
             block.rows[:, start : start + feature.dim] = out.view(np.int32)
-            _count(block.missing, name, 0 if missing is None else int(missing.sum()))
+            _count(block.missing, name, 0 if missing is None else np.count_nonzero(missing))
         elif isinstance(feature, Dense):
             self._encode_number(numbers.floats(values, column), name, feature, block)
 
     def _encode_number(self, values: np.ndarray, name: str, feature: Dense, block: Block) -> None:
         if isinstance(feature.transform, dict):
-            out = numbers.bucket(values, feature.transform["bucketize"])
-            missing = out < 0
-            block.rows[:, self._sparse_place(name)] = np.where(missing, MISSING, out + FIRST_FIXED)
-        else:
-            transformed, missing = self.transforms[name](values)
-            block.rows[:, self._dense_place(name)] = transformed.view(np.int32)
-            if feature.flag_missing:
-                flag = np.zeros(len(values), np.float32) if missing is None else missing.astype(np.float32)
-                block.rows[:, self._dense_place(f"{name}.missing")] = flag.view(np.int32)
-        _count(block.missing, name, 0 if missing is None else int(missing.sum()))
+            buckets = numbers.bucket(values, feature.transform["bucketize"])
+            block.rows[:, self._sparse_place(name)] = np.where(buckets < 0, MISSING, buckets + FIRST_FIXED)
+            _count(block.missing, name, np.count_nonzero(buckets < 0))
+            return
+        out, missing = self.transforms[name](values)
+        block.rows[:, self._dense_place(name)] = out.view(np.int32)
+        if feature.flag_missing:
+            flag = np.zeros(len(values), np.float32) if missing is None else missing.astype(np.float32)
+            block.rows[:, self._dense_place(f"{name}.missing")] = flag.view(np.int32)
+        _count(block.missing, name, 0 if missing is None else np.count_nonzero(missing))
 
     def _ids(self, values: pa.Array | pa.ChunkedArray, key: str, name: str, block: Block) -> np.ndarray:
         vocabulary = self.vocabularies[key]
@@ -253,7 +253,7 @@ def _transpose(columns: np.ndarray, rows: np.ndarray, start: int) -> None:
         rows[at : at + 512] = columns[:, at : at + 512].T
 
 
-def _count(counts: dict[str, int], name: str, n: int) -> None:
+def _count(counts: dict[str, int], name: str, n: SupportsInt) -> None:
     counts[name] = counts.get(name, 0) + int(n)
 
 

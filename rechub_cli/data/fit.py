@@ -51,7 +51,7 @@ class Fit:
         for name, feature in self.plan.features.items():
             if isinstance(feature, Datetime):
                 jobs.append(pool.submit(self._count_parts, chunk, name, feature))
-            elif name in self.moments:
+            elif isinstance(feature, Dense) and name in self.moments:
                 jobs.append(pool.submit(self._measure, chunk, name, feature, sampled))
         for job in jobs:
             job.result()

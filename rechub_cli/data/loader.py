@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from rechub_cli.batch import Batch
-from rechub_cli.data.batches import Part, join, starts_of, take
-from rechub_cli.data.block import Block
-from rechub_cli.data.cache import BLOCK_ROWS, BlockReader, Blocks
+from rechub_cli.data.batches import join
+from rechub_cli.data.block import Block, concatenate, take
+from rechub_cli.data.blocks import BLOCK_ROWS, BlockReader, Blocks
 from rechub_cli.data.encoder import Encoder
 from rechub_cli.data.prefetch import prefetch
+from rechub_cli.errors import DataError
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
@@ -37,8 +38,10 @@ class Loader:
         self.blocks, self.batch_size, self.shuffle = blocks, batch_size, shuffle
         self.seed, self.rank, self.world = seed, rank, world
         n = blocks.n_rows
+        if n < world:
+            raise DataError(f"{n} rows cannot be shared by {world} processes")
         self.rows = (rank + 1) * n // world - rank * n // world  # of this rank
-        fewest = max(n // world, 1)
+        fewest = n // world
         self.steps = -(-fewest // batch_size)
         if self.steps > 1 and fewest % batch_size == 1:
             self.steps -= 1
@@ -66,7 +69,7 @@ class Loader:
         if not sizes:
             return
         wanted = sizes.pop(0)
-        parts: list[Part] = []
+        parts: list[Block] = []
         with self.blocks.reader() as reader:
             buffer = np.empty((min(WINDOW_BLOCKS * BLOCK_ROWS, self.rows), layout.width), np.int32)
             for number, window in enumerate(self._windows(epoch)):
@@ -74,15 +77,15 @@ class Loader:
                 if skip >= n:
                     skip -= n
                     continue
-                rows, values = _read(reader, window, buffer[:n])
-                starts = starts_of(layout, rows)
+                block = _read(reader, window, buffer[:n])
+                starts = block.starts()
                 order = self._random(epoch, 1, number).permutation(n) if self.shuffle else np.arange(n)
                 at, skip = skip, 0
                 while at < n:
-                    taken = order[at : at + wanted]
-                    parts.append(take(layout, rows, values, starts, taken))
-                    at += len(taken)
-                    wanted -= len(taken)
+                    part = take(block, starts, order[at : at + wanted])
+                    parts.append(part)
+                    at += len(part)
+                    wanted -= len(part)
                     if wanted == 0:
                         yield join(layout, parts)
                         parts = []
@@ -118,9 +121,8 @@ class Loader:
         return np.random.default_rng([self.seed % 2**63, epoch, purpose, number, *own])
 
 
-def _read(
-    reader: BlockReader, window: list[tuple[int, int]], rows: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _read(reader: BlockReader, window: list[tuple[int, int]], rows: np.ndarray) -> Block:
+    """The rows of a window, in ``rows``, with their values."""
     layout, at = reader.blocks.layout, 0
     values: dict[str, list[np.ndarray]] = {name: [] for name in layout.sequences}
     for start, stop in window:
@@ -129,7 +131,7 @@ def _read(
         for name in layout.sequences:
             values[name].append(reader.read_values(name, start, piece))
         at += stop - start
-    return rows, {name: np.concatenate(parts) for name, parts in values.items()}
+    return Block(layout, rows, {name: np.concatenate(parts) for name, parts in values.items()})
 
 
 class StreamLoader:
@@ -175,36 +177,33 @@ class StreamLoader:
         return prefetch(islice(self._batches(epoch), step, None), _SPARE)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Batch, pa.Table | None]]:
-        layout = self.encoder.layout(self.labels)
+        layout, size = self.encoder.layout(self.labels), self.batch_size
         columns = [*self.encoder.columns, *(self.encoder.label_columns if self.labels else []), *self.keep]
-        parts: list[Part] = []
-        kept: list[pa.Table] = []
-        waiting = 0
+        enough = size + min(size, 2)  # rows in sight when a batch is made, so that no single row is left for the last
+        rest: tuple[Block, pa.Table] | None = None
         for number, chunk in enumerate(self.source.tables(columns=list(dict.fromkeys(columns)))):
-            block = self.encoder.encode(chunk, labels=self.labels)
+            block, table = self.encoder.encode(chunk, labels=self.labels), chunk.table.select(self.keep)
             self._count(block)
-            n = len(block)
-            order = np.random.default_rng([self.seed % 2**63, epoch, number]).permutation(n) if self.shuffle else None
-            table = chunk.table.select(self.keep)
-            starts = starts_of(layout, block.rows)
-            at = 0
-            while at < n:
-                # A batch is made when two more rows are in sight, so that no single row is left for the last one.
-                if waiting + n - at < self.batch_size + 2:
-                    size = n - at
-                else:
-                    size = max(self.batch_size - waiting, 0)
-                taken = np.arange(at, at + size) if order is None else order[at : at + size]
-                if size:
-                    parts.append(take(layout, block.rows, block.values, starts, taken))
-                    kept.append(table.slice(at, size) if order is None else table.take(taken))
+            order = np.arange(len(block))
+            if self.shuffle:
+                order = np.random.default_rng([self.seed % 2**63, epoch, number]).permutation(len(block))
+            if rest is not None:
+                order = np.concatenate([np.arange(len(rest[0])), order + len(rest[0])])
+                block, table = concatenate([rest[0], block]), pa.concat_tables([rest[1], table])
+            starts, at = block.starts(), 0
+            while len(order) - at >= enough:
+                taken = order[at : at + size]
+                yield join(layout, [take(block, starts, taken)]), self._kept(table, taken)
                 at += size
-                waiting += size
-                if n - at + waiting >= self.batch_size + 2 and waiting >= self.batch_size:
-                    yield join(layout, parts), pa.concat_tables(kept) if self.keep else None
-                    parts, kept, waiting = [], [], 0
-        if waiting:
-            yield join(layout, parts), pa.concat_tables(kept) if self.keep else None
+            left = take(block, starts, order[at:])
+            rest = left, table.take(order[at:])
+        if rest is not None and len(rest[0]):
+            yield join(layout, [rest[0]]), rest[1] if self.keep else None
+
+    def _kept(self, table: pa.Table, rows: np.ndarray) -> pa.Table | None:
+        if not self.keep:
+            return None
+        return table.take(rows) if self.shuffle else table.slice(rows[0], len(rows))
 
     def _count(self, block: Block) -> None:
         self.rows += len(block)

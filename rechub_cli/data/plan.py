@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from rechub_cli.data.cells import PARTS
-from rechub_cli.data.numbers import Transform
 from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import SpecError
 from rechub_cli.schema import FIRST_UNSEEN, Feature, Schema, Task
@@ -31,11 +31,23 @@ class Plan:
             if isinstance(feature, History):
                 raise SpecError(f"features.{name}: histories are not built yet; give the history as a sequence column")
             if isinstance(feature, Sparse | Sequence) and feature.shares is not None:
-                plan.owner(name)
+                width = plan.embed_dim_of(plan.owner(name))
+                if feature.embed_dim not in (None, width):
+                    raise SpecError(
+                        f"features.{name}.embed_dim: {feature.embed_dim} is not {width}, the width of the embedding "
+                        f"rows that it shares with {plan.owner(name)}"
+                    )
         return plan
 
     def column(self, name: str) -> str:
         return self.features[name].column or name
+
+    def embed_dim_of(self, name: str) -> int:
+        """A feature that shares embedding rows has the width of their owner."""
+        feature = self.features[name]
+        if isinstance(feature, Sparse | Sequence):
+            feature = self.features[self.owner(name)]
+        return getattr(feature, "embed_dim", None) or self.embed_dim
 
     @property
     def feature_columns(self) -> list[str]:
@@ -63,55 +75,50 @@ class Plan:
     def schema(
         self,
         vocabularies: dict[str, Vocabulary | Buckets],
-        transforms: dict[str, Transform],
         bins: dict[str, tuple[float, ...]],
     ) -> Schema:
-        features: list[Feature] = []
-        for name, feature in self.features.items():
-            embed_dim = getattr(feature, "embed_dim", None) or self.embed_dim
-            if isinstance(feature, Sparse | Sequence):
-                owner = self.owner(name)
-                vocabulary = vocabularies[owner]
-                common = {
-                    "embed_dim": embed_dim,
-                    "vocab_size": vocabulary.n_ids,
-                    "shares": owner if owner != name else None,
-                    "oov_buckets": vocabulary.oov_buckets,
-                    "tower": feature.tower,
-                }
-                if isinstance(feature, Sparse):
-                    features.append(Feature(name, "sparse", id_dropout=feature.id_dropout, **common))
-                else:
-                    features.append(
-                        Feature(name, "sequence", pooling=feature.pooling, max_len=feature.max_len, **common)
-                    )
-            elif isinstance(feature, Datetime):
-                for part in feature.parts:
-                    key = f"{name}.{part}"
-                    size = FIRST_FIXED + PARTS[part] if part in PARTS else vocabularies[key].n_ids
-                    features.append(Feature(key, "sparse", embed_dim, size, tower=feature.tower))
-            elif isinstance(feature, Vector):
-                features.append(Feature(name, "vector", width=feature.dim, tower=feature.tower))
-            elif isinstance(feature, Dense) and isinstance(feature.transform, dict):
-                size = FIRST_FIXED + len(feature.transform["bucketize"]) + 1
-                features.append(Feature(name, "sparse", embed_dim, size, tower=feature.tower))
-            elif isinstance(feature, Dense):
-                embedded = feature.embedding != "none"
-                features.append(
-                    Feature(
-                        name,
-                        "dense",
-                        embed_dim if embedded else 0,
-                        tower=feature.tower,
-                        numeric_embedding=feature.embedding,
-                        bins=bins.get(name, ()),
-                    )
-                )
-                if feature.flag_missing:
-                    features.append(Feature(f"{name}.missing", "dense", tower=feature.tower))
+        features = [made for name in self.features for made in self._features(name, vocabularies, bins)]
         names = [feature.name for feature in features]
         if len(set(names)) < len(names):
             double = next(name for name in names if names.count(name) > 1)
             raise SpecError(f"features.{double}: the name stands for two features; rename one and give its `column`")
         tasks = (Task(name, label.type, label.negative_rate) for name, label in self.labels.items())
         return Schema(tuple(features), tuple(tasks))
+
+    def _features(
+        self, name: str, vocabularies: dict[str, Vocabulary | Buckets], bins: dict[str, tuple[float, ...]]
+    ) -> Iterator[Feature]:
+        feature = self.features[name]
+        embed_dim, tower = self.embed_dim_of(name), feature.tower
+        if isinstance(feature, Sparse | Sequence):
+            owner = self.owner(name)
+            vocabulary = vocabularies[owner]
+            made = Feature(
+                name,
+                "sparse",
+                embed_dim,
+                vocabulary.n_ids,
+                shares=owner if owner != name else None,
+                oov_buckets=vocabulary.oov_buckets,
+                tower=tower,
+            )
+            if isinstance(feature, Sparse):
+                yield replace(made, id_dropout=feature.id_dropout)
+            else:
+                yield replace(made, kind="sequence", pooling=feature.pooling, max_len=feature.max_len)
+        elif isinstance(feature, Datetime):
+            for part in feature.parts:
+                key = f"{name}.{part}"
+                size = FIRST_FIXED + PARTS[part] if part in PARTS else vocabularies[key].n_ids
+                yield Feature(key, "sparse", embed_dim, size, tower=tower)
+        elif isinstance(feature, Vector):
+            yield Feature(name, "vector", width=feature.dim, tower=tower)
+        elif isinstance(feature, Dense) and isinstance(feature.transform, dict):
+            size = FIRST_FIXED + len(feature.transform["bucketize"]) + 1
+            yield Feature(name, "sparse", embed_dim, size, tower=tower)
+        elif isinstance(feature, Dense):
+            embedding = feature.embedding
+            width = embed_dim if embedding != "none" else 0
+            yield Feature(name, "dense", width, tower=tower, numeric_embedding=embedding, bins=bins.get(name, ()))
+            if feature.flag_missing:
+                yield Feature(f"{name}.missing", "dense", tower=tower)
