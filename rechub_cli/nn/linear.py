@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli.batch import Batch
 from rechub_cli.nn.embedding import Embedded, FeatureEmbedding
+from rechub_cli.nn.norm import BatchNorm
 from rechub_cli.schema import Schema
 
 
+def concat_linear(inputs: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``F.linear`` of the concatenation of the inputs (B, C1), (B, C2), ..., which is never made."""
+    parts = [part for part in inputs if part.shape[1]]
+    if len(parts) == 1:
+        return F.linear(parts[0], weight, bias)
+    weights = weight.split([part.shape[1] for part in parts], dim=1)
+    output = F.linear(parts[0], weights[0], bias)
+    for part, columns in zip(parts[1:], weights[1:], strict=True):
+        output.addmm_(part.to(output.dtype), columns.t().to(output.dtype))
+    return output
+
+
 class ConcatLinear(nn.Linear):
-    """A linear layer over the concatenation of its inputs, which is never made.
+    """A linear layer over the concatenation of its inputs.
 
     Weights start as Glorot and Bengio's normal (2010), biases at zero.
     Shape: (B, C1), (B, C2), ... with C1 + C2 + ... = in_features -> (B, out_features).
@@ -24,14 +39,25 @@ class ConcatLinear(nn.Linear):
             nn.init.zeros_(self.bias)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        parts = [part for part in inputs if part.shape[1]]
-        if len(parts) == 1:
-            return F.linear(parts[0], self.weight, self.bias)
-        weights = self.weight.split([part.shape[1] for part in parts], dim=1)
-        output = F.linear(parts[0], weights[0], self.bias)
-        for part, weight in zip(parts[1:], weights[1:], strict=True):
-            output.addmm_(part.to(output.dtype), weight.t().to(output.dtype))
-        return output
+        return concat_linear(inputs, self.weight, self.bias)
+
+
+class NormedLinear(ConcatLinear):
+    """A ConcatLinear and its batch norm; in evaluation the two are one product.
+
+    It has no bias, because the norm has one.
+    Shape: (B, C1), (B, C2), ... with C1 + C2 + ... = in_features -> (B, out_features).
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+        self.norm = BatchNorm(out_features)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if self.training:
+            return self.norm(super().forward(*inputs))
+        scale, shift = self.norm.scale_and_shift()
+        return concat_linear(inputs, self.weight * scale[:, None], shift)
 
 
 class LogitHead(ConcatLinear):

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.activation import activation as make_activation
 from rechub_cli.nn.dropout import Dropout
-from rechub_cli.nn.linear import ConcatLinear, LogitHead
-from rechub_cli.nn.norm import BatchNorm
+from rechub_cli.nn.linear import ConcatLinear, LogitHead, NormedLinear
 
 
 class MLP(nn.Module):
@@ -40,9 +39,7 @@ class MLP(nn.Module):
         hidden: list[nn.Module] = []
         width = in_dim
         for dim in hidden_dims:
-            hidden.append(ConcatLinear(width, dim, bias=not batch_norm))  # the norm has a shift of its own
-            if batch_norm:
-                hidden.append(BatchNorm(dim))
+            hidden.append(NormedLinear(width, dim) if batch_norm else ConcatLinear(width, dim))
             hidden.append(make_activation(activation, dim))
             if dropout:
                 hidden.append(Dropout(dropout))

@@ -14,6 +14,14 @@ class BatchNorm(nn.BatchNorm1d):
     Shape: (B, C) -> (B, C), any B.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What evaluation does to a value: ``x * scale + shift``, both (C,)."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
     def forward(self, input: Tensor) -> Tensor:
         if self.training and input.shape[0] < 2:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

@@ -7,7 +7,7 @@ from torch import nn
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.activation import Dice, activation
 from rechub_cli.nn.dropout import Dropout
-from rechub_cli.nn.linear import ConcatLinear, LogitHead
+from rechub_cli.nn.linear import ConcatLinear, LogitHead, NormedLinear
 from rechub_cli.nn.mlp import MLP
 from rechub_cli.nn.norm import BatchNorm
 
@@ -31,7 +31,7 @@ def test_concat_linear_is_a_linear_layer_over_the_concatenation():
 def test_mlp_orders_linear_norm_activation_dropout_and_ends_linear():
     mlp = MLP(5, [4, 3], 2, batch_norm=True, dropout=0.5)
     kinds = [type(layer) for layer in mlp.hidden]
-    assert kinds == [ConcatLinear, BatchNorm, nn.ReLU, Dropout] * 2
+    assert kinds == [NormedLinear, nn.ReLU, Dropout] * 2
     assert mlp(torch.randn(7, 5)).shape == (7, 2)
     assert (mlp.out_dim, MLP(5, [4, 3]).out_dim, MLP(5, []).out_dim) == (2, 3, 5)
 
@@ -40,6 +40,18 @@ def test_mlp_without_hidden_layers_is_linear():
     mlp = MLP(3, [], 1)
     a, b = torch.randn(1, 3), torch.randn(1, 3)
     torch.testing.assert_close(mlp(a + b), mlp(a) + mlp(b))
+
+
+def test_normed_linear_is_a_linear_layer_and_its_batch_norm_in_training_and_in_evaluation():
+    layer, norm = NormedLinear(4, 3), nn.BatchNorm1d(3)
+    for parameter in (layer.norm.weight, layer.norm.bias):
+        nn.init.normal_(parameter)
+    norm.load_state_dict(layer.norm.state_dict())
+    for mode in (True, True, False):
+        x = torch.randn(16, 4) * 3 + 1
+        layer.train(mode)
+        norm.train(mode)
+        torch.testing.assert_close(layer(x[:, :1], x[:, 1:]), norm(x @ layer.weight.T), atol=1e-5, rtol=1e-5)
 
 
 def test_logit_head_answers_in_float32_under_autocast():
