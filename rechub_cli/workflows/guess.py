@@ -34,6 +34,7 @@ TIMES = (
     "log_time", "date", "dt", "day",
 )
 # fmt: on
+RARE = 10  # rows of a value; fewer teach little, and the rows of unseen values learn from them
 POSITIVE = {"yes", "y", "true", "t", "click", "clicked", "1", "positive", "pos"}
 
 
@@ -141,7 +142,7 @@ def feature(
     """The feature's options, or None where the column had better be left out; and a comment on its values."""
     note = f"{column.distinct:,} values"
     if column.missing:
-        note += f", {column.missing / column.rows:.0%} missing"
+        note += f", {_missing(column)}"
     if column in part_of.others:
         return None, "left out: an outcome, known only after the fact"
     if column.kind == "list":
@@ -162,7 +163,7 @@ def feature(
         return {**options, **shares}, f"several values in a cell, {len(pieces):,} different ones"
     if column.kind == "float" or (column.kind == "integer" and not column.is_category()):
         low, high = column.quantiles(0, 1)
-        note = f"{low:g} to {high:g}" + (f", {column.missing / column.rows:.0%} missing" if column.missing else "")
+        note = f"{low:g} to {high:g}" + (f", {_missing(column)}" if column.missing else "")
         return {"type": "dense", **number_options(column)}, note
     if column.kind not in ("integer", "string", "bool"):
         return None, f"left out: values of type {column.type} have no feature yet"
@@ -176,12 +177,15 @@ def feature(
             return None, f"left out: another name of {twin.name}; {note}"
     if column.distinct > 0.9 * column.present and column.present > 20 and column is not part_of.user:
         return None, f"left out: nearly every row has its own; {note}"
-    return {"type": "sparse", **_min_count(column, part_of)}, note
+    rare = float(np.mean(column.counts * (total / table.num_rows) < RARE))
+    if rare > 0.5 and column not in (part_of.user, part_of.item):
+        return {"type": "sparse", "min_count": RARE}, f"{note}, {rare:.0%} of them rarer than {RARE} rows"
+    return {"type": "sparse"}, note
 
 
-def _min_count(column: Column, part_of: Roles) -> dict[str, int]:
-    """Values too rare to learn anything of share the row of unseen ones."""
-    return {}
+def _missing(column: Column) -> str:
+    share = column.missing / column.rows
+    return f"{share:.0%} missing" if share >= 0.005 else "few missing"
 
 
 def _list(column: Column, columns: list[Column], table: pa.Table) -> tuple[dict[str, Any] | None, str]:

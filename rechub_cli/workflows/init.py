@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,13 @@ from rechub_cli.workflows.guess import Roles, feature, label_options, roles
 from rechub_cli.workflows.profile import Column
 
 LOOK_AT = 1_000_000  # rows
+FEW_ROWS, FEW_VALUES = 3_000_000, 200_000  # below both, L2 over whole embedding tables pays and is affordable
+SETTINGS = (  # rows below which they hold, batch size, hidden_dims
+    (30_000, 256, [128, 64]),
+    (150_000, 1024, [128, 64]),
+    (3_000_000, 4096, [256, 128]),
+    (math.inf, 4096, [400, 400, 400]),
+)
 SUFFIX = re.compile(r"(\.(parquet|pq|csv|tsv|jsonl|ndjson|arrow|feather|ipc))(\.(gz|zst|bz2))?$", re.IGNORECASE)
 PARTS = {
     "train": {"train", "training", "base"},
@@ -111,7 +119,6 @@ def render(
     lines += [f"  {part}: {_flow(paths[0] if len(paths) == 1 else paths)}" for part, paths in files.items()]
     if "valid" not in parts:
         lines += _split(part_of, total, by_time)
-    small = total < 30_000
     lines += ["", "embed_dim: 16", "features:"]
     lines += _features(columns, part_of, table, total)
     lines += ["", "labels:"]
@@ -123,12 +130,12 @@ def render(
         lines += [f"group: {_scalar(part_of.user.name)}  # gauc: the AUC within each of them"]
     if part_of.time:
         lines += [f"time: {_scalar(part_of.time.name)}"]
-    lines += ["", *_training(part_of, total, small)]
+    lines += ["", *_training(columns, part_of, total)]
     return "\n".join(lines) + "\n"
 
 
 def _split(part_of: Roles, total: int, by_time: bool) -> list[str]:
-    share = 0.2 if total < 30_000 else 0.1 if total < 3_000_000 else 0.03
+    share = 0.1 if total < FEW_ROWS else 0.03
     if part_of.time is None:
         return [f"  split: {{method: random, valid: {share}}}  # rows for early stopping; `time` where rows have one"]
     if by_time:
@@ -158,25 +165,25 @@ def _features(columns: list[Column], part_of: Roles, table: pa.Table, total: int
     return lines
 
 
-def _training(part_of: Roles, total: int, small: bool) -> list[str]:
+def _training(columns: list[Column], part_of: Roles, total: int) -> list[str]:
     """Model and trainer: the fewer rows, the smaller the batches and the network."""
     metrics = ["auc", "gauc", "logloss"] if part_of.user else ["auc", "logloss"]
-    batch_size = 512 if total < 30_000 else 1024 if total < 150_000 else 4096
-    hidden = [128, 64] if total < 150_000 else [256, 128] if total < 3_000_000 else [400, 400, 400]
-    return [
+    batch_size, hidden = next(setting for rows, *setting in SETTINGS if total < rows)
+    vocabulary = sum(column.distinct for column in columns if column.name not in part_of.taken)
+    lines = [
         "model:",
         "  name: deepfm  # `rechub models ls` lists the others",
         f"  params: {{hidden_dims: {_flow(hidden)}, dropout: 0.2}}",
         "",
         "trainer:",
-        "  n_epoch: 20",
+        "  n_epoch: 20  # at most; training stops early",
         f"  batch_size: {batch_size}",
         "  optimizer: adam",
         "  optimizer_params: {lr: 1e-3}",
-        "  earlystop_patience: 2",
-        "  monitor: auc",
-        f"  metrics: {_flow(metrics)}",
     ]
+    if total < FEW_ROWS and vocabulary < FEW_VALUES:
+        lines += ["  embedding_optimizer: {name: same, l2: 1e-2}  # against overfitting; less of it for more rows"]
+    return [*lines, "  earlystop_patience: 3", "  monitor: auc", f"  metrics: {_flow(metrics)}"]
 
 
 def _relative(path: str, base: Path) -> str:
