@@ -57,6 +57,8 @@ class _Checker:
     def __init__(self, read: ReadSpec, columns: Mapping[str, str]) -> None:
         self.read, self.spec, self.columns = read, read.spec, columns
         self.found: list[Problem] = []
+        self.lower = {column.lower(): column for column in columns}
+        self.note = f"columns there: {listed(columns)}"
 
     def resolved(self) -> Spec:
         features = self.features()
@@ -206,10 +208,11 @@ class _Checker:
         return train[0] if len(train) == 1 else f"{train[0]} and {len(train) - 1} more"
 
     def missing(self, path: tuple[str | int, ...], text: str, name: str, key: bool = True) -> None:
-        lower = {column.lower(): column for column in self.columns}
-        guess = difflib.get_close_matches(name.lower(), lower, 1, 0.6) if len(self.found) < MOST_SHOWN else None
-        note = f"columns there: {listed(self.columns)}"
-        self.found.append(Problem(path, text, lower[guess[0]] if guess else None, "key" if key else "value", (note,)))
+        guess = None
+        if len(self.found) < MOST_SHOWN:  # a guess takes time, and later ones are not shown
+            guess = difflib.get_close_matches(name.lower(), self.lower, 1, 0.6)
+        meant = self.lower[guess[0]] if guess else None
+        self.found.append(Problem(path, text, meant, "key" if key else "value", (self.note,)))
 
     def known(self, name: str, names: Mapping[str, object], path: tuple[str | int, ...], what: str) -> bool:
         if name not in names:
@@ -226,4 +229,6 @@ _INSTEAD = {"list": "sequence", "string": "sparse", "timestamp": "datetime", "da
 
 
 def _plural(kind: str) -> str:
-    return {"bool": "true and false", "binary": "bytes", "null": "nothing", "string": "texts"}.get(kind, f"{kind}s")
+    return {"bool": "true and false", "binary": "bytes", "null": "nothing", "string": "texts"}.get(
+        kind, f"{kind}s" if kind.isalpha() else kind
+    )

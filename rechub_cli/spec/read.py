@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +21,7 @@ from rechub_cli.spec.validate import pruned, validate
 Columns = Mapping[str, str]  # name -> kind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReadSpec:
     """A spec as it was read: ``text`` is the file's own bytes, ``origins`` says where values come from."""
 
@@ -34,6 +35,12 @@ class ReadSpec:
         """The folder that relative paths in the spec start from."""
         return self.path.parent
 
+    @cached_property
+    def globs(self) -> list[str]:
+        """The features that may stand for many columns, as the spec has them."""
+        features = [str(path[1]) for path in self.origins if len(path) == 2 and path[0] == "features"]
+        return [name for name in features if any(sign in name for sign in "*?[")]
+
     def at(self, path: str | document.Path) -> Origin:
         """Where the value at a path comes from; for a feature that a glob made, where the glob stands."""
         parts = _parts(path, self.origins) if isinstance(path, str) else path
@@ -44,9 +51,9 @@ class ReadSpec:
             if above and above.kind != "spec":
                 return above
         if parts[:1] == ("features",) and len(parts) > 1 and parts[:2] not in self.origins:
-            for known in self.origins:
-                if len(known) == 2 and known[0] == "features" and fnmatchcase(str(parts[1]), str(known[1])):
-                    return self.at((*known, *parts[2:]))
+            for glob in self.globs:
+                if fnmatchcase(str(parts[1]), glob):
+                    return self.at(("features", glob, *parts[2:]))
         return Origin("default", str(self.path))
 
     def problem(self, problem: Problem) -> tuple[Problem, Origin]:
@@ -156,6 +163,11 @@ class _Reading:
         for table in (self.origins, self.plain):
             for old in [old for old in table if old[: len(place)] == place]:
                 del table[old]
+        here: Any = self.data
+        for part in place:
+            if not isinstance(here, list) and part not in (here or ()):
+                return  # cleared: the default holds
+            here = here[part]
         self.origins[place] = origin
 
     def finish(self, columns: Callable[[Spec, Path], Columns] | None) -> ReadSpec:

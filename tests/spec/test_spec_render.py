@@ -54,6 +54,13 @@ def test_every_value_is_there_with_its_origin(folder: Path) -> None:
     assert features["user_id"].endswith("# spec.yaml:3; embed_dim: --set")
 
 
+def test_a_cleared_key_is_a_default_again(folder: Path) -> None:
+    read = read_spec("spec.yaml", ["model.params=null", "trainer.clip_norm=null"])
+    lines = resolved_yaml(read, resolve_columns(read, COLUMNS)).splitlines()
+    assert "    hidden_dims: [256, 128]  # default" in lines
+    assert "  clip_norm: null  # --set" in lines
+
+
 def test_it_is_a_spec_that_means_the_same(folder: Path) -> None:
     read = read_spec("spec.yaml", ["trainer.optimizer_params.lr=1e-5"])
     spec = resolve_columns(read, COLUMNS)
