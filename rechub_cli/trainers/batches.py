@@ -94,14 +94,12 @@ class LoneRow:
 
 
 def _count(inputs: Any) -> int:
-    while not isinstance(inputs, Tensor):
-        try:
-            inputs = next(iter(inputs.values() if isinstance(inputs, dict) else inputs))
-        except (StopIteration, TypeError):
-            raise DataError(
-                f"the loader yields {type(inputs).__name__}; it must yield Batch, or (dict of tensors, labels)"
-            ) from None
-    return inputs.shape[0]
+    first = inputs
+    while isinstance(first, dict | tuple | list) and first:
+        first = next(iter(first.values())) if isinstance(first, dict) else first[0]
+    if not isinstance(first, Tensor) or first.dim() == 0:
+        raise DataError(f"the loader yields {type(inputs).__name__}; it must yield Batch, or (dict of tensors, labels)")
+    return first.shape[0]
 
 
 def _map(inputs: Any, change: Any) -> Any:

@@ -120,7 +120,9 @@ class CTRTrainer:
             clip_norm,
         )
 
-        self.probability_loss = loss is None or (isinstance(loss, str) and loss.lower() == "bce")  # of a module that returns probabilities
+        self.probability_loss = loss is None or (
+            isinstance(loss, str) and loss.lower() == "bce"
+        )  # of a module that returns probabilities
         loss = loss or ("mse" if regression else "bce")
         self.loss: Loss = plugins.load("loss", loss) if isinstance(loss, str) else loss
         offsets = [-math.log(task.negative_rate) for task in tasks]
@@ -226,9 +228,9 @@ class CTRTrainer:
 
     def _loss(self, prediction: Prediction, rows: Rows) -> Tensor:
         labels, values = rows.known_labels(), prediction.values
-        if values.shape != labels.shape:
+        if not values.shape[1] == labels.shape[1] == 1:
             raise DataError(
-                f"the model predicts {values.shape[1]} values a row, but rows have {labels.shape[1]} labels"
+                f"CTRTrainer learns one label: rows have {labels.shape[1]}, the model predicts {values.shape[1]}"
             )
         if prediction.logits:
             if self.offset is not None:  # sampled rows have more positives than the world has
