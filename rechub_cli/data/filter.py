@@ -5,6 +5,7 @@ year == 94 and (country in ["DE", "FR"] or price is not null) and not `is test`
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -80,13 +81,13 @@ class Filter:
         while at < end:
             match = _TOKEN.match(self.text, at)
             if match is None:
-                start = at + len(self.text[at:]) - len(self.text[at:].lstrip())
-                raise self._error("this is not understood", start)
+                blanks = len(self.text[at:]) - len(self.text[at:].lstrip())
+                raise self._error("this is not understood", at + blanks)
             what = str(match.lastgroup)
-            value = match[what]
+            value, start = match[what], match.start(what)
             if what == "word" and value.lower() in _WORDS:
                 what, value = "sign", value.lower()
-            tokens.append((what, value, match.start(what)))
+            tokens.append((what, value, start))
             at = match.end()
         return [*tokens, ("end", "", end)]
 
@@ -174,7 +175,7 @@ class Filter:
                 self.columns.append(value)
             return _Column(value), plain(self._schema.field(value).type)
         if what == "number":
-            scalar = pa.scalar(int(value) if re.fullmatch(r"-?\d+", value) else float(value))
+            scalar = _number(value)
         elif what == "text":
             scalar = pa.scalar(re.sub(r"\\(.)", r"\1", value[1:-1]))
         elif value in ("true", "false"):
@@ -230,6 +231,23 @@ class _Column:
 
 def _constant(value: pa.Scalar) -> Node:
     return lambda table: value
+
+
+def _number(text: str) -> pa.Scalar:
+    if not re.fullmatch(r"-?\d+", text):
+        return pa.scalar(float(text))
+    for type in (pa.int64(), pa.uint64()):
+        with contextlib.suppress(OverflowError, pa.ArrowInvalid):
+            return pa.scalar(int(text), type)
+    return pa.scalar(float(text))
+
+
+def _number_like(value: pa.Scalar, type: pa.DataType) -> pa.Scalar:
+    """The number as another type; as a float where that type has no such number."""
+    try:
+        return value.cast(type)
+    except pa.ArrowInvalid:
+        return value.cast(pa.float64())
 
 
 def _as(value: pa.Scalar, type: pa.DataType) -> Any:

@@ -71,9 +71,8 @@ def open_writer(
             yield writer
         return
     compression = COMPRESSIONS.get(path.suffix.lower())
-    with atomic(path) as file, contextlib.ExitStack() as stack:
-        sink = stack.enter_context(pa.CompressedOutputStream(file, compression)) if compression else file
-        yield stack.enter_context(_writer(chosen, header, sink))
+    with atomic(path) as file, _writer(chosen, header, file, compression) as writer:
+        yield writer
 
 
 def check_target(path: Path, overwrite: bool) -> None:
@@ -99,27 +98,61 @@ def _format_of(path: Path) -> str:
     return name
 
 
+class _Sink:
+    """A file that Arrow's writers can neither close nor, once abandoned, write an ending to."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.abandoned = False
+
+    def write(self, data: Any) -> int:
+        if not self.abandoned:
+            self._file.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        if not self.abandoned:
+            self._file.flush()
+
+    def close(self) -> None:
+        pass
+
+
 @contextlib.contextmanager
-def _writer(format: str, header: bool, sink: IO[bytes]) -> Iterator[Writer]:
-    if format in _BINARY:
-        binary = _Binary(sink, _BINARY[format])
-        yield binary
-        binary.close()
-    elif format in ("csv", "tsv"):
-        yield _Text(sink, lambda table, first: csv_lines(table, "\t" if format == "tsv" else ",", header and first))
-    elif format == "jsonl":
-        yield _Text(sink, lambda table, first: json_lines(table))
-    else:
-        raise UsageError(f"no output format {format!r}; there are: parquet, csv, tsv, jsonl, arrow")
+def _writer(format: str, header: bool, file: IO[bytes], compression: str | None = None) -> Iterator[Writer]:
+    target = _Sink(file)
+    sink = pa.CompressedOutputStream(pa.PythonFile(target, "w"), compression) if compression else target
+    try:
+        if format in _BINARY:
+            binary = _Binary(sink, _BINARY[format])
+            try:
+                yield binary
+            except BaseException:
+                target.abandoned = True
+                raise
+            finally:
+                binary.close()
+        elif format in ("csv", "tsv"):
+            yield _Text(sink, lambda table, first: csv_lines(table, "\t" if format == "tsv" else ",", header and first))
+        elif format == "jsonl":
+            yield _Text(sink, lambda table, first: json_lines(table))
+        else:
+            raise UsageError(f"no output format {format!r}; there are: parquet, csv, tsv, jsonl, arrow")
+        sink.close()
+    except BaseException:
+        target.abandoned = True
+        raise
 
 
-def _parquet(sink: IO[bytes], schema: pa.Schema) -> Any:
+def _parquet(sink: Any, schema: pa.Schema) -> Any:
     import pyarrow.parquet
 
     return pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd")
 
 
-_BINARY: dict[str, Callable[[IO[bytes], pa.Schema], Any]] = {
+_BINARY: dict[str, Callable[[Any, pa.Schema], Any]] = {
     "parquet": _parquet,
     "arrow": lambda sink, schema: pa.ipc.new_file(sink, schema),
     "arrow-stream": lambda sink, schema: pa.ipc.new_stream(sink, schema),
@@ -127,7 +160,7 @@ _BINARY: dict[str, Callable[[IO[bytes], pa.Schema], Any]] = {
 
 
 class _Binary:
-    def __init__(self, sink: IO[bytes], create: Callable[[IO[bytes], pa.Schema], Any]) -> None:
+    def __init__(self, sink: Any, create: Callable[[Any, pa.Schema], Any]) -> None:
         self._sink, self._create = sink, create
         self._writer: Any = None
 
@@ -145,7 +178,7 @@ class _Binary:
 
 
 class _Text:
-    def __init__(self, sink: IO[bytes], lines: Callable[[pa.Table, bool], Iterator[Any]]) -> None:
+    def __init__(self, sink: Any, lines: Callable[[pa.Table, bool], Iterator[Any]]) -> None:
         self._sink, self._lines = sink, lines
         self._first = True
 
