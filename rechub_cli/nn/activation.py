@@ -27,7 +27,8 @@ class Dice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         likely = torch.sigmoid(self.norm(x))
-        return x * (self.alpha + (1 - self.alpha) * likely)
+        alpha = self.alpha.to(likely.dtype)  # else bf16 would be widened
+        return x * torch.addcmul(alpha, 1 - alpha, likely)
 
 
 def activation(name: str, dim: int) -> nn.Module:
