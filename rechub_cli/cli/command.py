@@ -83,6 +83,9 @@ def finish(body: Callable[[Console], None], output: dict[str, Any]) -> int:
         return _fail(console, error, INTERNAL)
     except Exception as error:
         return _fail(console, error, INTERNAL)
+    finally:
+        if console is not None:
+            console.release()
     return 0
 
 

@@ -7,6 +7,7 @@ lands on standard error.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -174,6 +175,16 @@ class Console:
                 raise
             except OSError as error:
                 raise CannotCreate(f"cannot write standard output: {error.strerror}") from error
+            self.release()
+
+    def release(self) -> None:
+        """Give standard output back."""
+        if self._stdout:
+            with contextlib.suppress(OSError):
+                os.dup2(self._stdout.fileno(), 1)
+            with contextlib.suppress(OSError):
+                self._stdout.close()
+            self._stdout = None
 
 
 def say(line: str) -> None:

@@ -10,7 +10,13 @@ from rechub_cli.run.events import Event, Progress
 from rechub_cli.run.table import cell, heading
 
 HIDDEN = {"progress", "epoch.start", "checkpoint.saved"}  # the bar and the table say it
-LABELS = {"spec.resolved": "spec", "data.ready": "data", "eval.result": "test", "output.written": "output", "run.end": "best"}
+LABELS = {
+    "spec.resolved": "spec",
+    "data.ready": "data",
+    "eval.result": "test",
+    "output.written": "output",
+    "run.end": "best",
+}
 ARROWS = {"run.start", "message"}
 
 
