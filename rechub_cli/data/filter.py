@@ -70,7 +70,10 @@ class Filter:
 
     def mask(self, table: pa.Table) -> np.ndarray:
         """For each row whether it is kept; a row for which the condition is null is not."""
-        result = self._node(table)
+        try:
+            result = self._node(table)
+        except pa.ArrowException as error:
+            raise SpecError(f"data.filter: {error}\n\n  {self.text}") from error
         result = result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
         if isinstance(result, pa.Scalar):
             return np.full(table.num_rows, bool(result.as_py()))
@@ -186,7 +189,13 @@ class Filter:
 
     def _fit(self, left: Node, type: pa.DataType, right: Node, other: pa.DataType, start: int) -> tuple[Node, Node]:
         """Both sides ready to be compared: text that is compared with a moment becomes one."""
-        same = (is_text(type) and is_text(other)) or (is_number(type) and is_number(other)) or type == other
+        if is_number(type) and is_number(other):
+            if isinstance(left, _Column) and not isinstance(right, _Column):
+                right = _constant(_number_like(right(None), type))
+            elif isinstance(right, _Column) and not isinstance(left, _Column):
+                left = _constant(_number_like(left(None), other))
+            return left, right
+        same = (is_text(type) and is_text(other)) or type == other
         if same or (pa.types.is_temporal(type) and pa.types.is_temporal(other)):
             return left, right
         for mine, theirs, flip in ((left, other, True), (right, type, False)):
