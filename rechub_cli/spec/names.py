@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ SCHEDULERS = (
     "ReduceLROnPlateau",
     "StepLR",
 )
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 FILLED_IN = {"total_steps", "epochs", "steps_per_epoch", "mode"}  # the trainer knows these
 
 
@@ -60,6 +62,9 @@ def check_names(spec: Spec, base: Path) -> tuple[dict[str, Any], list[Problem]]:
             plugins.find("losses", spec.trainer.loss, base)
         except SpecError as error:
             problems.append(_named(("trainer", "loss"), error, plugins.names("losses"), spec.trainer.loss))
+    if not _DEVICE.fullmatch(spec.trainer.device):
+        text = f"unknown device '{spec.trainer.device}'; it can be auto, cpu, cuda, cuda:0 (or another number), mps"
+        problems.append(Problem(("trainer", "device"), text))
     _optimizer(spec, problems)
     _scheduler(spec, problems)
     return params, problems
@@ -72,7 +77,8 @@ def _model(spec: Spec, base: Path, problems: list[Problem]) -> dict[str, Any]:
     except SpecError as error:
         problems.append(_named(("model", "name"), error, plugins.names("models"), name))
         return dict(spec.model.params)
-    problems += _options(("model", "params"), faults, f"see all options: rechub models show {name}")
+    note = f"see all options: rechub models show {name}"
+    problems += _options(("model", "params"), ("model", "name"), spec.model.params, faults, note)
     return checked
 
 
@@ -129,20 +135,24 @@ def _torch(
     """Check options against the source of a class of torch, which is not imported for that."""
     known = options_of(Plugin("models", name, module, name))
     _, faults = check_values(known, params, f"{what} '{name}'")
-    problems += _options(path, [fault for fault in faults if not FILLED_IN & set(fault.path)])
+    faults = [fault for fault in faults if not FILLED_IN & set(fault.path)]
+    problems += _options(path, ("trainer", what), params, faults)
 
 
-def _options(path: tuple[str, ...], faults: list[OptionProblem], note: str = "") -> list[Problem]:
-    return [
-        Problem(
-            (*path, *fault.path),
-            fault.text,
-            fault.suggestion,
-            "key" if fault.unknown else "value",
-            (note,) if note and fault.unknown else (),
-        )
-        for fault in faults
-    ]
+def _options(
+    path: tuple[str, ...], name: tuple[str, ...], params: Mapping[str, Any], faults: list[OptionProblem], note: str = ""
+) -> list[Problem]:
+    """Faults of options at ``path``; one that is wanting is shown at the name of what wants it."""
+    found = []
+    for fault in faults:
+        if fault.path[0] not in params:
+            found.append(Problem(name, fault.text))
+        elif fault.unknown:
+            notes = (note,) if note else ()
+            found.append(Problem((*path, *fault.path), fault.text, fault.suggestion, "key", notes))
+        else:
+            found.append(Problem((*path, *fault.path), fault.text, fault.suggestion))
+    return found
 
 
 def _exact(name: str, known: Mapping[str, str] | tuple[str, ...]) -> str | None:

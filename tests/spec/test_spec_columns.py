@@ -169,7 +169,11 @@ def test_a_faulty_feature_is_told(lines: str, told: str) -> None:
         ("trainer: {optimizer_params: {lr: 0}}", "lr: must be above 0"),
         ("trainer: {scheduler: StepLRR, scheduler_params: {}}", "did you mean 'StepLR'?"),
         ("trainer: {scheduler: lambdalr}", "unknown scheduler"),
-        ("trainer: {scheduler: steplr}", "needs the option 'step_size' (integer)"),
+        ("trainer: {device: gpu}", "3:19: trainer.device: unknown device 'gpu'"),
+        (
+            "trainer: {scheduler: steplr}",
+            "3:22: trainer.scheduler: scheduler 'StepLR' needs the option 'step_size' (integer)",
+        ),
         ("trainer: {scheduler: StepLR, scheduler_params: {step_size: 2, gama: 1}}", "did you mean 'gamma'?"),
         ("trainer: {scheduler_params: {step_size: 2}}", "there is no 'scheduler:'"),
     ],
