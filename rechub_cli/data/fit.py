@@ -16,6 +16,8 @@ from rechub_cli.data.vocabulary import Buckets, Counter, Vocabulary
 from rechub_cli.errors import DataError, NoInput
 from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse
 
+CHUNK_ROWS = 1 << 17  # enough that the work is in Arrow and numpy, few enough that memory stays small
+
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Chunk, Rows
 
@@ -115,7 +117,7 @@ class Fit:
 def fit(plan: Plan, rows: Rows, pool: ThreadPoolExecutor, progress: Callable[[int], None] | None) -> Fit:
     state, n_rows = Fit(plan), 0
     columns = list(dict.fromkeys([*plan.feature_columns, *plan.label_columns]))
-    for chunk in rows.tables(columns=columns):
+    for chunk in rows.tables(columns=columns, rows=CHUNK_ROWS):
         if chunk.table.num_rows:
             state.add(chunk, pool)
         n_rows += chunk.table.num_rows

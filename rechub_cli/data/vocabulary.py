@@ -40,7 +40,7 @@ class Counter:
             values, counts = self._unify(values, counts, kind, column)
         self._waiting.append((values, counts))
         self._n_waiting += len(values)
-        if self._n_waiting > max(_SMALLEST_MERGE, len(self.counts)):
+        if self._n_waiting > max(_SMALLEST_MERGE, len(self.counts) // 4):
             self.merge()
 
     def _unify(
