@@ -16,6 +16,7 @@ import numpy as np
 from rechub_cli.data.block import Block
 from rechub_cli.data.blocks import BLOCK_ROWS, FORMAT, Blocks, Stats, values_file
 from rechub_cli.data.encoder import Encoder
+from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.errors import NoInput
 from rechub_cli.files import creating, sync_folder
 
@@ -62,7 +63,7 @@ def _build(folder: Path, rows: Rows, encoder: Encoder, progress: Callable[[int],
     columns = list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))
     with contextlib.ExitStack() as stack:
         writer = _Writer(folder, encoder, stack)
-        for chunk in rows.tables(columns=columns):
+        for chunk in rows.tables(columns=columns, rows=CHUNK_ROWS):
             writer.add(encoder.encode(chunk))
             if progress:
                 progress(writer.n_rows)

@@ -17,6 +17,7 @@ from rechub_cli.files import atomic
 from rechub_cli.schema import FIRST_UNSEEN, MISSING
 
 _SMALLEST_MERGE = 1 << 16
+_LARGE = 2  # times the values looked up: from here on a vocabulary is searched by sorted hashes
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ class Vocabulary:
     counts: np.ndarray  # int64, per value
     size: int
     oov_buckets: int = 1
+    _index: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)  # sorted hashes, their places
 
     @property
     def type(self) -> pa.DataType:
@@ -106,10 +108,9 @@ class Vocabulary:
     def look_up(self, values: pa.Array, column: str) -> np.ndarray:
         """int32 id per canonical value: null is missing; a value that is not there gets an unseen id by its hash."""
         converted = ids.convert(values, self.values.type, column)
-        found = pc.index_in(converted, self.values.slice(0, self.size))
-        if found.null_count == 0:
-            return found.to_numpy() + np.int32(self.first)
-        out = found.fill_null(-1).to_numpy(zero_copy_only=False) + np.int32(self.first)
+        out = self._places(converted) + np.int32(self.first)
+        if out.size == 0 or out.min() >= self.first:
+            return out
         strange = out < self.first
         if values.null_count:
             missing = values.is_null().to_numpy(zero_copy_only=False)
@@ -121,6 +122,22 @@ class Vocabulary:
             hashes = _hash_as(values.filter(pa.array(strange)), self.values.type, column)
             out[strange] = FIRST_UNSEEN + (hashes % np.uint64(self.oov_buckets)).astype(np.int32)
         return out
+
+    def _places(self, values: pa.Array) -> np.ndarray:
+        """int32: where each value stands in the vocabulary, -1 where it does not.
+
+        Arrow hashes the whole vocabulary at each call. Where that is much larger than what is looked up, a binary
+        search among sorted hashes, made once, is quicker; the values found are compared, so hashes may collide.
+        """
+        known = self.values.slice(0, self.size)
+        hashes = order = None
+        if self.size > _LARGE * len(values):
+            hashes, order = self._index = self._index or _sorted_hashes(known)
+        if hashes is None or order is None:
+            return pc.index_in(values, known).fill_null(-1).to_numpy(zero_copy_only=False)
+        places = order[np.searchsorted(hashes, ids.stable_hash(values)).clip(max=self.size - 1)]
+        same = pc.equal(known.take(pa.array(places)), values).fill_null(False)
+        return np.where(same.to_numpy(zero_copy_only=False), places, np.int32(-1))
 
     def digest(self) -> str:
         state = hashlib.sha256(f"{self.values.type} {self.size} {self.oov_buckets} {len(self.values)}".encode())
@@ -157,6 +174,14 @@ class Vocabulary:
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise RunFailed(f"{path} is damaged: {error}; train again or restore the run") from error
         return cls(values, counts, size, oov_buckets)
+
+
+def _sorted_hashes(values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """The hashes of the values in rising order, and the place of each; no places where two values have one hash."""
+    hashes = ids.stable_hash(values)
+    order = np.argsort(hashes).astype(np.int32)
+    hashes = hashes[order]
+    return hashes, order if (hashes[1:] != hashes[:-1]).all() else None
 
 
 @dataclass(slots=True)

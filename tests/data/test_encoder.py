@@ -243,6 +243,16 @@ def test_counts_of_unseen_and_missing_are_reported() -> None:
     assert (block.unseen, block.missing) == ({"c": 2}, {"c": 1})
 
 
+def test_a_vocabulary_much_larger_than_a_chunk_gives_the_same_ids() -> None:
+    words = [f"item {i}" for i in range(5000)]
+    for column in (words, list(range(-2500, 2500))):
+        encoder = fitted(column, oov_buckets=3)
+        all_at_once = ids(encoder, column)
+        few = [*column[::100], "stranger" if column is words else 10**9, None]
+        assert ids(encoder, few) == [*all_at_once[::100], ids(encoder, [*column, few[-2]])[-1], 1]
+        assert sorted(all_at_once) == list(range(5, 5005))
+
+
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
     with pytest.raises(DataError, match=r"train.csv: there is no column c; columns there: d"):
         fitted(["a"]).encode(chunk({"d": ["a"]}))
