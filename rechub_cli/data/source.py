@@ -175,6 +175,10 @@ class Source:
         schema = self._columns
         first_row = 0
         for table in _coalesce(reader.batches(file, wanted or here[:1], rows, schema), rows):
+            try:  # a wrong offset, or bytes that are no text, must not reach the code that trusts them
+                table.validate(full=True)
+            except pa.ArrowException as error:
+                raise DataError(f"{file.name}: damaged data from row {first_row + 1} on: {error}") from error
             columns = []
             for name in names:
                 type = schema.field(name).type

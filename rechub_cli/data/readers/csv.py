@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import codecs
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -75,41 +77,40 @@ class CSV:
 
     def _names(self, file: File) -> list[str]:
         """The header's names."""
-        reading = pacsv.ReadOptions(use_threads=False)
+        header = b""
+        for line in io.BytesIO(file.head().removeprefix(codecs.BOM_UTF8)):
+            header += line
+            if header.strip() and header.count(b'"') % 2 == 0:
+                break
         try:
-            head = pa.BufferReader(file.head())
-            with pacsv.open_csv(head, reading, self._parsing(lambda row: "skip")) as reader:
+            with pacsv.open_csv(pa.BufferReader(header), parse_options=self._parsing()) as reader:
                 names = list(reader.schema.names)
-        except (pa.ArrowException, OSError) as error:
-            if "Empty CSV file" in str(error):
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            if not header.strip():
                 raise NoInput(f"{file.name} is empty") from None
-            raise DataError(f"{file.name}: {error}") from error
+            raise DataError(f"{file.name}: the header cannot be read: {error}") from error
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"{file.name}: the header names {', '.join(map(repr, twice))} more than once")
         return names
 
-    def _parsing(self, ragged: Callable[[pacsv.InvalidRow], str] | None = None) -> pacsv.ParseOptions:
-        return pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=ragged)
+    def _parsing(self) -> pacsv.ParseOptions:
+        return pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True)
 
     def _explain(self, file: File, names: list[str], message: str) -> str:
         """Arrow's message in the user's terms, with the row that it means: found by reading again in one thread."""
-        bad: list[pacsv.InvalidRow] = []
-
-        def remember(row: pacsv.InvalidRow) -> str:
-            bad.append(row)
-            return "error"
-
         if "Expected" in message and file.pipe is None:
             reading = pacsv.ReadOptions(block_size=_BLOCK, use_threads=False)
             convert = pacsv.ConvertOptions(column_types={name: pa.binary() for name in names})
-            with contextlib.suppress(pa.ArrowException):
-                for _ in pacsv.open_csv(file.stream(), reading, self._parsing(remember), convert):
+            try:
+                for _ in pacsv.open_csv(file.stream(), reading, self._parsing(), convert):
                     pass
-        if bad:
-            row = f", row {bad[0].number - 1}" if bad[0].number else ""
-            cells = f"{bad[0].actual_columns} cells where the header has {bad[0].expected_columns}"
-            return f"{file.name}{row}: {cells}: {bad[0].text[:80]!r}"
+            except pa.ArrowException as error:
+                message = str(error)
+        ragged = re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+): (.*)", message)
+        if ragged:
+            row = f", row {int(ragged[1]) - 1}" if ragged[1] else ""
+            return f"{file.name}{row}: {ragged[3]} cells where the header has {ragged[2]}: {ragged[4][:80]!r}"
         if "invalid UTF8" in message:
             return f"{file.name}: not UTF-8 text ({message}); save it as UTF-8"
         return f"{file.name}: {message}"

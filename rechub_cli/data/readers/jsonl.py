@@ -107,7 +107,7 @@ def _parse(file: File, block: bytes, first_row: int, schema: pa.Schema | None) -
                 options.explicit_schema = pa.schema(large)
                 return pajson.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
         return table
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         row = re.search(r"in row (\d+)", str(error))
         where = f"{file.name}, row {first_row + int(row[1]) + 1}" if row else file.name
         hint = "; one object a line is needed" if block.lstrip().startswith(b"[") else ""
