@@ -216,9 +216,13 @@ class Source:
         types: dict[str, pa.DataType] = {}
         origin: dict[str, str] = {}
         for file, schema in zip(self.files, schemas, strict=True):
-            twice = [name for name in schema.names if schema.names.count(name) > 1]
-            if twice:
-                raise DataError(f"{file.name} has more than one column {twice[0]!r}")
+            try:
+                names = schema.names
+            except UnicodeDecodeError as error:
+                raise DataError(f"{file.name}: a column's name is not UTF-8 text: {error}") from error
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise DataError(f"{file.name} has more than one column {twice!r}")
             for column in schema:
                 before = types.setdefault(column.name, column.type)
                 type = unify(before, column.type)
