@@ -87,9 +87,18 @@ def positions(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[pa.Array, 
         return canonical(whole(column), name), None
     dictionaries, codes, n = [], [np.zeros(0, np.int32)], 0
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-        dictionaries.append(chunk.dictionary)
-        codes.append(_codes(chunk, n))
-        n += len(chunk.dictionary)
+        dictionary, places = chunk.dictionary, _codes(chunk)
+        if len(dictionary) > len(chunk):  # a few rows of a row group come with the dictionary of all of it
+            used = np.zeros(len(dictionary) + 1, bool)
+            used[places] = True  # null sets the last one
+            used[-1] = False
+            places = np.where(used, np.cumsum(used, dtype=np.int32) - np.int32(1), np.int32(-1))[places]
+            dictionary = dictionary.filter(pa.array(used[:-1]))
+        if n:
+            places[places >= 0] += n
+        dictionaries.append(dictionary)
+        codes.append(places)
+        n += len(dictionary)
     if not dictionaries:
         return pa.array([], canonical_type(column.type, name)), codes[0]
     return canonical(pa.concat_arrays(dictionaries), name), np.concatenate(codes)
@@ -99,7 +108,7 @@ def distinct(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[pa.Array, n
     """Canonical values without repeats or nulls, and the place among them of each row, int32, -1 where null."""
     values, codes = positions(column, name)
     encoded = values.dictionary_encode()
-    first = _codes(encoded, 0)
+    first = _codes(encoded)
     return encoded.dictionary, first if codes is None else np.append(first, np.int32(-1))[codes]
 
 
@@ -120,16 +129,12 @@ def tally(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[pa.Array, np.n
     return values, counts
 
 
-def _codes(encoded: pa.DictionaryArray, shift: int) -> np.ndarray:
-    """int32 indices, raised by ``shift``; -1 where null."""
+def _codes(encoded: pa.DictionaryArray) -> np.ndarray:
+    """int32 indices, a copy; -1 where null."""
     indices = encoded.indices
     if indices.null_count:
-        given = indices.is_valid().to_numpy(zero_copy_only=False)
-        return np.where(
-            given, indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32) + np.int32(shift), -1
-        )
-    codes = indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-    return codes + np.int32(shift) if shift else codes
+        indices = indices.cast(pa.int64()).fill_null(-1)
+    return indices.to_numpy(zero_copy_only=False).astype(np.int32)
 
 
 def _is_text(kind: pa.DataType) -> bool:
