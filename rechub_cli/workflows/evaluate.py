@@ -13,7 +13,7 @@ from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows.load import Trained, open_trained
 from rechub_cli.workflows.newdata import check_columns, check_request, open_data, prepare_threads, report_unseen
-from rechub_cli.workflows.sources import counted, limited
+from rechub_cli.workflows.sources import check_counts, counted, limited
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _COMPARISON = re.compile(rf"\s*([\w@]+)\s*(>=|<=|==|!=|>|<)\s*({_NUMBER})\s*")
@@ -99,7 +99,8 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     """
     from rechub_cli.workflows.fitting import metrics_of
 
-    data = check_request(request.run, request.data, request.threads)
+    data = check_request(request.run, request.data)
+    check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
     stop.events = events
     required = [Requirement.parse(text) for text in request.require]
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli.errors import DataError, NoInput, RechubError, Unavailable
+from rechub_cli.errors import DataError, NoInput, RechubError, RunFailed, Unavailable
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
@@ -131,7 +131,10 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
     runtime.prepare()
     if not (path / "encoder").is_dir():
         raise NoInput(f"{path / 'encoder'} is missing: the run is incomplete; restore it or train again")
-    encoder = Encoder.load(path / "encoder")
+    try:
+        encoder = Encoder.load(path / "encoder")
+    except RunFailed as error:
+        raise DataError(str(error)) from error
     weights = read_checkpoint(path, "best")
     model = build_model(spec, encoder.schema, path)
     try:

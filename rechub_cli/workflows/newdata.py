@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rechub_cli.workflows.load import Trained
 
 
-def check_request(run: str, data: str | None, threads: int | None) -> str:
+def check_request(run: str, data: str | None) -> str:
     """The data's path, after what needs no file to be opened.
 
     Raises:
@@ -29,8 +29,6 @@ def check_request(run: str, data: str | None, threads: int | None) -> str:
         raise UsageError("--data is required (a file, or - for standard input)")
     if data == "-" and (sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()):
         raise UsageError("--data - reads standard input, and nothing is piped in")
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads is {threads}; it must be 1 or more")
     if not Path(run).exists():
         raise NoInput(f"{run} does not exist; RUN is a run directory, made by train-ctr")
     return data

@@ -11,7 +11,7 @@ from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows.load import open_trained
 from rechub_cli.workflows.newdata import check_columns, check_request, open_data, prepare_threads, report_unseen
-from rechub_cli.workflows.sources import limited
+from rechub_cli.workflows.sources import check_counts, limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     Raises:
         RechubError: with the exit code of its kind; an output that exists stays as it was.
     """
-    data = check_request(request.run, request.data, request.threads)
+    data = check_request(request.run, request.data)
+    check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
     if request.output is None:
         raise UsageError("--output is required (a file, or - for standard output)")
     if request.output != "-" and Path(request.output).exists() and not request.overwrite:

@@ -30,8 +30,8 @@ def recording(run: Run, events: Events) -> Iterator[Record]:
 
     A fault of the spec or the data that shows before training undoes the run: nothing was written.
     """
+    record = Record(run.path)
     try:
-        record = Record(run.path)
         events.attach(record, run.name)
         with stray_output(record, events):
             yield record
@@ -42,7 +42,6 @@ def recording(run: Run, events: Events) -> Iterator[Record]:
         raise
     except BaseException as error:
         if isinstance(error, RechubError) and not run.info.get("training"):
-            record.close()
             run.discard()
             error.add_note("Nothing was written.")
             raise
@@ -56,6 +55,7 @@ def recording(run: Run, events: Events) -> Iterator[Record]:
     else:
         run.finish("done", 0)
     finally:
+        record.close()
         run.close()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli.errors import SpecError
+from rechub_cli.errors import SpecError, UsageError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 
@@ -106,6 +106,13 @@ def cut_parts(spec: Spec, sources: Sources, limit_rows: int | None = None) -> Pa
         limited(sources.valid, limit_rows) if sources.valid else parts.get("valid"),
         limited(sources.test, limit_rows) if sources.test else parts.get("test"),
     )
+
+
+def check_counts(**flags: int | None) -> None:
+    """Raises UsageError for a flag that counts something and is below 1."""
+    for name, value in flags.items():
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more")
 
 
 def limited(rows: Rows, limit: int | None) -> Rows:

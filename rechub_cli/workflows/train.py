@@ -13,23 +13,21 @@ from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.run.table import clock
 from rechub_cli.workflows import fitting
+from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
 from rechub_cli.workflows.recording import keep_spec, recording
 from rechub_cli.workflows.sources import (
     Parts,
     Sources,
+    check_counts,
     check_other_parts,
     column_kinds,
     counted,
     cut_parts,
     open_sources,
-    reading,
-    warn_unseen,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import nn
 
     from rechub_cli.data.encoder import Encoder
@@ -102,6 +100,7 @@ def train_ctr(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome
     Raises:
         RechubError: with the exit code of its kind; what was wrong before the first step leaves nothing behind.
     """
+    check_counts(limit_rows=request.limit_rows, threads=request.threads)
     check_output(request.output, request.overwrite)
     read, spec, sources = read_and_resolve(request)
     stop.events = events
@@ -192,52 +191,6 @@ def import_torch_meanwhile() -> threading.Thread:
 
 def _import_trainer() -> None:
     import rechub_cli.trainers.ctr  # noqa: F401
-
-
-def fit_encoder(spec: Spec, parts: Parts, events: Events, stop: Stop) -> Encoder:
-    """One pass over the training rows."""
-    from rechub_cli.data.encoder import Encoder
-
-    return Encoder.fit(spec, parts.train, reading(events, stop, "reading", parts.train.count_rows()))
-
-
-@dataclass(frozen=True, slots=True)
-class Loaders:
-    train: Iterable[Any]
-    valid: Iterable[Any] | None
-
-
-def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events: Events, stop: Stop) -> Loaders:
-    """Encode what is not in the cache yet; tell what the data is like."""
-    from rechub_cli.data.cache import build_or_open
-
-    found: dict[str, Iterable[Any]] = {}
-    rows: dict[str, int | None] = {}
-    for name, part in (("valid", parts.valid), ("train", parts.train)):
-        if part is None:
-            continue
-        shuffle = name == "train"
-        if spec.data.cache == "off":
-            from rechub_cli.data.loader import StreamLoader
-
-            rows[name] = part.count_rows()
-            found[name] = StreamLoader(
-                part, encoder, spec.trainer.batch_size, labels=True, shuffle=shuffle, seed=spec.trainer.seed
-            )
-            continue
-        blocks = build_or_open(cache, part, encoder, reading(events, stop, f"encoding {name}", part.count_rows()))
-        from rechub_cli.data.loader import Loader
-
-        rows[name] = blocks.n_rows
-        found[name] = Loader(blocks, spec.trainer.batch_size, shuffle=shuffle, seed=spec.trainer.seed)
-        if name == "valid":
-            warn_unseen(name, blocks.stats.unseen, blocks.n_rows, events)
-    kinds = fitting.describe_features(encoder.schema)
-    counts = {name: rows[name] for name in ("train", "valid") if rows.get(name) is not None}
-    said = [f"{name} {count:,} rows" for name, count in counts.items()]
-    said.append(", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))
-    events.emit("data.ready", " · ".join(said), {**counts, **kinds})
-    return Loaders(found["train"], found.get("valid"))
 
 
 def score_test(

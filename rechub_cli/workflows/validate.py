@@ -9,8 +9,9 @@ from rechub_cli.errors import CheckFailed, DataError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import fitting
-from rechub_cli.workflows.sources import Parts, cut_parts
-from rechub_cli.workflows.train import data_sugar, fit_encoder, read_and_resolve
+from rechub_cli.workflows.loaders import fit_encoder
+from rechub_cli.workflows.sources import Parts, check_counts, cut_parts
+from rechub_cli.workflows.train import data_sugar, read_and_resolve
 
 if TYPE_CHECKING:
     from rechub_cli.data.encoder import Encoder
@@ -85,6 +86,7 @@ def validate(request: ValidateRequest, events: Events, stop: Stop) -> ValidateOu
     """
     from rechub_cli.spec.render import resolved_yaml
 
+    check_counts(limit_rows=request.limit_rows)
     read, spec, sources = read_and_resolve(request)
     outcome = ValidateOutcome(resolved_yaml(read, spec))
     if request.print_only:

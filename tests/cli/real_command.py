@@ -51,10 +51,12 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", **more}
 
 
-def rechub(*arguments: str | Path, cwd: Path, input: bytes | None = None, **env: str) -> Ended:
-    """Run the real command in a process of its own."""
+def rechub(
+    *arguments: str | Path, cwd: Path, input: bytes | None = None, script: str | None = None, **env: str
+) -> Ended:
+    """Run the real command, or a script about it, in a process of its own."""
     ended = subprocess.run(
-        [sys.executable, "-m", "rechub_cli", *map(str, arguments)],
+        [sys.executable, *(["-m", "rechub_cli"] if script is None else ["-c", script]), *map(str, arguments)],
         cwd=cwd,
         input=b"" if input is None else input,
         capture_output=True,

@@ -1,0 +1,80 @@
+"""From the parts of a run to batches: the encoder is fitted, rows are encoded into the cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rechub_cli.errors import DataError
+from rechub_cli.run.events import Events
+from rechub_cli.run.signals import Stop
+from rechub_cli.workflows import fitting
+from rechub_cli.workflows.sources import Parts, reading, warn_unseen
+
+if TYPE_CHECKING:
+    from rechub_cli.data.encoder import Encoder
+    from rechub_cli.spec.model import Spec
+
+
+def fit_encoder(spec: Spec, parts: Parts, events: Events, stop: Stop) -> Encoder:
+    """One pass over the training rows."""
+    from rechub_cli.data.encoder import Encoder
+
+    return Encoder.fit(spec, parts.train, reading(events, stop, "reading", parts.train.count_rows()))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaders:
+    train: Iterable[Any]
+    valid: Iterable[Any] | None
+
+
+def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events: Events, stop: Stop) -> Loaders:
+    """Encode what is not in the cache yet; tell what the data is like."""
+    from rechub_cli.data.cache import build_or_open
+
+    found: dict[str, Iterable[Any]] = {}
+    rows: dict[str, int | None] = {}
+    for name, part in (("valid", parts.valid), ("train", parts.train)):
+        if part is None:
+            continue
+        shuffle = name == "train"
+        if spec.data.cache == "off":
+            from rechub_cli.data.loader import StreamLoader
+
+            rows[name] = part.count_rows()
+            found[name] = StreamLoader(
+                part, encoder, spec.trainer.batch_size, labels=True, shuffle=shuffle, seed=spec.trainer.seed
+            )
+            continue
+        blocks = build_or_open(cache, part, encoder, reading(events, stop, f"encoding {name}", part.count_rows()))
+        from rechub_cli.data.loader import Loader
+
+        rows[name] = blocks.n_rows
+        check_labels(name, blocks.stats.label_mean, spec, events)
+        found[name] = Loader(blocks, spec.trainer.batch_size, shuffle=shuffle, seed=spec.trainer.seed)
+        if name == "valid":
+            warn_unseen(name, blocks.stats.unseen, blocks.n_rows, events)
+    kinds = fitting.describe_features(encoder.schema)
+    counts = {name: rows[name] for name in ("train", "valid") if rows.get(name) is not None}
+    said = [f"{name} {count:,} rows" for name, count in counts.items()]
+    said.append(", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))
+    events.emit("data.ready", " · ".join(said), {**counts, **kinds})
+    return Loaders(found["train"], found.get("valid"))
+
+
+def check_labels(part: str, means: dict[str, float], spec: Spec, events: Events) -> None:
+    """Say when labels can teach nothing.
+
+    Raises:
+        DataError: every label of a part is null.
+    """
+    for name, mean in means.items():
+        if math.isnan(mean):
+            raise DataError(f"every {name} of the {part} rows is null: there is nothing to learn from or to measure")
+        if mean in (0, 1) and not fitting.is_regression(spec):
+            text = f"every {name} of the {part} rows is {mean:.0f}: there is nothing to tell apart"
+            events.emit("data.warning", text, {"label": name, "mean": mean}, level="warn")
