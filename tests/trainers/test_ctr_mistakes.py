@@ -72,3 +72,25 @@ def test_a_model_path_that_cannot_be_made_is_told_before_training(tmp_path):
     with pytest.raises(CannotCreate, match=r"model\.pth"):
         trainer.fit(pairs())
     assert ear.steps == []
+
+
+def test_a_tuple_with_loss_mode_true_is_explained():
+    class Two(Foreign):
+        def forward(self, x):
+            return super().forward(x), torch.tensor(0.0)
+
+    with pytest.raises(SpecError, match="loss_mode=False"):
+        CTRTrainer(Two()).train_one_epoch(pairs())
+
+
+def test_a_foreign_module_that_returns_logits_is_explained():
+    class Logits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(3, 1)
+
+        def forward(self, x):
+            return 9 * self.out(x["x"])
+
+    with pytest.raises(SpecError, match="must return probabilities"):
+        CTRTrainer(Logits()).train_one_epoch(pairs())

@@ -119,28 +119,6 @@ def test_loss_mode_false_adds_the_other_loss():
     assert len(trainer.predict(trainer.model, pairs())) == 400
 
 
-def test_a_tuple_with_loss_mode_true_is_explained():
-    class Two(Foreign):
-        def forward(self, x):
-            return super().forward(x), torch.tensor(0.0)
-
-    with pytest.raises(SpecError, match="loss_mode=False"):
-        CTRTrainer(Two()).train_one_epoch(pairs())
-
-
-def test_a_foreign_module_that_returns_logits_is_explained():
-    class Logits(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.out = nn.Linear(3, 1)
-
-        def forward(self, x):
-            return 9 * self.out(x["x"])
-
-    with pytest.raises(SpecError, match="must return probabilities"):
-        CTRTrainer(Logits()).train_one_epoch(pairs())
-
-
 def test_the_aux_loss_of_a_model_is_added_as_it_stands():
     class WithAux(Constant):
         def forward(self, batch):
