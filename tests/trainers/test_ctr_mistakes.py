@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from trainer_toys import Constant, Ear, Foreign, Native, batch, batches, pairs
 
 from rechub_cli import CTRTrainer
