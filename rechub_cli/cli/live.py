@@ -46,7 +46,8 @@ class Live:
         elif event.event in ARROWS or event.level == "debug":
             glyph, word, code = "→", "--", DIM
         sign = paint(glyph if self.utf8 else f"{word:<5}", code, self.color)
-        label = LABELS.get(event.event, event.event.partition(".")[0])
+        kind = event.event.partition(".")[0]
+        label = LABELS.get(event.event, kind) if event.level == "info" else kind
         return f"{sign} {label:<9} {event.msg}"
 
     def _row(self, event: Event) -> None:

@@ -49,6 +49,7 @@ def recording(run: Run, events: Events) -> Iterator[Record]:
         with contextlib.suppress(RechubError, OSError):  # the disk may be full: the first error is the one to tell
             record.log.write(traceback.format_exc())
             events.emit("error", str(error), {"code": getattr(error, "kind", "internal"), "exit": code}, level="error")
+            events.emit("run.end", "failed", {"status": "failed", "exit": code}, level="error")
             run.finish("failed", code, error=dict(describe_failure(error)))
         error.add_note(f"The log, with the traceback: {run.path / 'train.log'}")
         raise

@@ -19,8 +19,8 @@ def shell(script: str, cwd) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train-ctr", "--help"], ["version"], ["models", "ls"]])
-def test_help_and_lists_import_nothing_heavy(arguments, tmp_path):
+@pytest.mark.parametrize("arguments", [["--help"], ["train-ctr", "--help"], ["version"], ["models", "show", "deepfm"]])
+def test_help_and_descriptions_import_nothing_heavy(arguments, tmp_path):
     script = (
         "import sys; from rechub_cli.cli.app import run; code = run()\n"
         "heavy = {'torch', 'pandas', 'pyarrow', 'sklearn', 'numpy', 'rich'} & set(sys.modules)\n"
