@@ -21,8 +21,9 @@ LOOK_AT = 1_000_000  # rows
 FEW_ROWS, FEW_VALUES = 3_000_000, 200_000  # below both, L2 over whole embedding tables pays and is affordable
 SETTINGS = (  # rows below which they hold, batch size, hidden_dims
     (30_000, 256, [128, 64]),
-    (150_000, 1024, [128, 64]),
-    (3_000_000, 4096, [256, 128]),
+    (150_000, 512, [128, 64]),
+    (1_000_000, 1024, [256, 128]),
+    (3_000_000, 2048, [256, 128]),
     (math.inf, 4096, [400, 400, 400]),
 )
 SUFFIX = re.compile(r"(\.(parquet|pq|csv|tsv|jsonl|ndjson|arrow|feather|ipc))(\.(gz|zst|bz2))?$", re.IGNORECASE)
@@ -176,13 +177,14 @@ def _training(columns: list[Column], part_of: Roles, total: int) -> list[str]:
         f"  params: {{hidden_dims: {_flow(hidden)}, dropout: 0.2}}",
         "",
         "trainer:",
-        "  n_epoch: 20  # at most; training stops early",
+        "  n_epoch: 30  # at most; training stops early",
         f"  batch_size: {batch_size}",
         "  optimizer: adam",
         "  optimizer_params: {lr: 1e-3}",
     ]
     if total < FEW_ROWS and vocabulary < FEW_VALUES:
         lines += ["  embedding_optimizer: {name: same, l2: 1e-2}  # against overfitting; less of it for more rows"]
+    lines += ["  scheduler: ReduceLROnPlateau", "  scheduler_params: {factor: 0.1, patience: 0}"]
     return [*lines, "  earlystop_patience: 3", "  monitor: auc", f"  metrics: {_flow(metrics)}"]
 
 
