@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from rechub_cli.data.block import Block
 from rechub_cli.data.blocks import BLOCK_ROWS, FORMAT, Blocks, Stats, values_file
@@ -70,6 +71,7 @@ def _build(folder: Path, rows: Rows, encoder: Encoder, progress: Callable[[int],
         if writer.n_rows == 0:
             raise NoInput("the data has no rows; check the files and the filter")
         writer.finish()
+    pa.default_memory_pool().release_unused()
 
 
 class _Writer:

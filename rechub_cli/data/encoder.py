@@ -65,7 +65,7 @@ class Encoder:
         """
         plan = Plan.of(spec)
         with _threads() as pool:
-            return cls(plan, *fit(plan, rows, pool, progress).finish())
+            return cls(plan, *fit(plan, rows, pool, progress).finish(pool))
 
     @property
     def columns(self) -> list[str]:

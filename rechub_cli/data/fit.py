@@ -88,21 +88,11 @@ class Fit:
             sampled[name] = values
         self.moments[name].add(signed_log1p(values) if feature.transform == "log1p" else values)
 
-    def finish(self) -> tuple[Vocabularies, dict[str, Transform], dict[str, tuple[float, ...]]]:
-        vocabularies: Vocabularies = {}
-        for owner in self.sources:
-            feature = self.plan.features[owner]
-            assert isinstance(feature, Sparse | Sequence)
-            if feature.hash_buckets:
-                kind = self.kinds[owner]
-                kind = ids.INT if kind == ids.FLOAT else kind  # floats hash as integers where they are whole
-                vocabularies[owner] = Buckets(str(kind), feature.hash_buckets, feature.oov_buckets)
-            else:
-                vocabularies[owner] = self.counters.pop(owner).finish(
-                    min_count=feature.min_count, max_vocab=feature.max_vocab, oov_buckets=feature.oov_buckets
-                )
-        for key in list(self.counters):
-            vocabularies[key] = self.counters.pop(key).finish(min_count=1, max_vocab=None, oov_buckets=1)
+    def finish(
+        self, pool: ThreadPoolExecutor
+    ) -> tuple[Vocabularies, dict[str, Transform], dict[str, tuple[float, ...]]]:
+        keys = [*self.sources, *(key for key in self.counters if key not in self.sources)]
+        vocabularies: Vocabularies = dict(zip(keys, pool.map(self._vocabulary, keys), strict=True))
         transforms, edges = {}, {}
         for name, moments in self.moments.items():
             feature = self.plan.features[name]
@@ -111,7 +101,19 @@ class Fit:
             transforms[name] = Transform.fit(str(feature.transform), moments, sample)
             if feature.embedding == "piecewise_linear":
                 edges[name] = bins(transforms[name].apply(sample), feature.n_bins)
+        pa.default_memory_pool().release_unused()
         return vocabularies, transforms, edges
+
+    def _vocabulary(self, key: str) -> Vocabulary | Buckets:
+        feature = self.plan.features.get(key)
+        if not isinstance(feature, Sparse | Sequence):  # the year or the date of a moment
+            return self.counters.pop(key).finish(min_count=1, max_vocab=None, oov_buckets=1)
+        if feature.hash_buckets:
+            kind = ids.INT if self.kinds[key] == ids.FLOAT else self.kinds[key]  # a whole float hashes as its integer
+            return Buckets(str(kind), feature.hash_buckets, feature.oov_buckets)
+        return self.counters.pop(key).finish(
+            min_count=feature.min_count, max_vocab=feature.max_vocab, oov_buckets=feature.oov_buckets
+        )
 
 
 def fit(plan: Plan, rows: Rows, pool: ThreadPoolExecutor, progress: Callable[[int], None] | None) -> Fit:
