@@ -22,6 +22,7 @@ from rechub_cli.cli.console import Console, Output, hush_stdout, say
 from rechub_cli.errors import CannotCreate, RechubError
 
 BROKEN_PIPE, INTERRUPTED, INTERNAL = 141, 130, 70
+OUT_OF_MEMORY = "out of memory; use a smaller trainer.batch_size, embed_dim or max_vocab"
 
 _FLAGS: dict[str, Any] = {
     "json": options.Json,
@@ -76,7 +77,11 @@ def finish(body: Callable[[Console], None], output: dict[str, Any]) -> int:
     except RechubError as error:
         return _fail(console, error, error.exit_code)
     except MemoryError as error:
-        return _fail(console, RechubError("out of memory; use a smaller batch_size or embed_dim"), 1, error)
+        return _fail(console, RechubError(OUT_OF_MEMORY), 1, error)
+    except RuntimeError as error:
+        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's own
+            return _fail(console, RechubError(OUT_OF_MEMORY), 1, error)
+        return _fail(console, error, INTERNAL)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail(console, CannotCreate(f"the disk is full: {error}"), CannotCreate.exit_code, error)

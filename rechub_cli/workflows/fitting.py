@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rechub_cli import plugins
-from rechub_cli.errors import RechubError, Unavailable
+from rechub_cli.errors import RechubError, RunFailed, Unavailable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +36,19 @@ def build_model(spec: Spec, schema: Schema, base: Path) -> nn.Module:
         if spec.model.name.lower() in plugins.names("models") and "rechub_cli" in made.__module__:
             raise
         raise Unavailable(f"model {spec.model.name} cannot be made: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def blaming_foreign(model: nn.Module, name: str) -> Iterator[None]:
+    """A fault inside a model that is not ours is told as that model's. Raises RunFailed."""
+    try:
+        yield
+    except RechubError:
+        raise
+    except Exception as error:
+        if type(model).__module__.startswith("rechub_cli."):
+            raise
+        raise RunFailed(f"model {name} failed in training: {type(error).__name__}: {error}") from error
 
 
 def ctr_trainer(spec: Spec, model: nn.Module, watcher: RunWatcher, checkpoints: Checkpoints | None) -> CTRTrainer:

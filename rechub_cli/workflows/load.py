@@ -118,7 +118,11 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
     """As ``load``; a loop over its scores ends when ``stop`` is asked to."""
     run = Run.open(path)
     if run.info.get("status") == "running":
-        events.emit("warning", f"{path} is still training: its best weights so far are used", level="warn")
+        events.emit(
+            "warning",
+            f"{path} has not finished training, or was killed: its best weights so far are used",
+            level="warn",
+        )
     spec = stored_spec(run)
     check_plugin(run, spec, plugin)
 

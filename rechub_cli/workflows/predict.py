@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from rechub_cli.errors import CannotCreate, UsageError
+from rechub_cli.errors import UsageError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows.load import open_trained
@@ -50,12 +50,14 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     Raises:
         RechubError: with the exit code of its kind; an output that exists stays as it was.
     """
+    from rechub_cli.data.writers import check_target
+
     data = check_request(request.run, request.data)
     check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
     if request.output is None:
         raise UsageError("--output is required (a file, or - for standard output)")
-    if request.output != "-" and Path(request.output).exists() and not request.overwrite:
-        raise CannotCreate(f"{request.output} exists; use --overwrite or another -o")
+    if request.output != "-":
+        check_target(Path(request.output), request.overwrite)
     stop.events = events
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
     source = open_data(trained, data, request.input_format)
@@ -67,7 +69,7 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
 
     from rechub_cli.data.loader import StreamLoader
     from rechub_cli.data.writers import open_writer
-    from rechub_cli.workflows.scoring import score_names, score_table
+    from rechub_cli.workflows.scoring import no_rows, score_names, score_table
 
     prepare_threads(request.threads)
     rows = limited(source, request.limit_rows)
@@ -87,6 +89,8 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
             writer.write(table)
             done += table.num_rows
             events.tick(Progress("predict", done, total))
+        if done == 0:
+            writer.write(no_rows(source, request.keep, names))
     report_unseen(loader, events)
     events.emit("output.written", f"{request.output}  {done:,} rows", {"path": request.output, "rows": done})
     return PredictOutcome(request.output, done)

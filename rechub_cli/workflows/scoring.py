@@ -14,6 +14,7 @@ from rechub_cli.files import creating
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rechub_cli.data.source import Source
     from rechub_cli.trainers.scoring import Scorer, Scores
 
 
@@ -38,6 +39,12 @@ def measure_and_write(
 def score_names(tasks: Sequence[str]) -> list[str]:
     """``score``, or ``score_<task>`` where there are several."""
     return ["score"] if len(tasks) <= 1 else [f"score_{task}" for task in tasks]
+
+
+def no_rows(source: Source, keep: Sequence[str], names: Sequence[str]) -> pa.Table:
+    """The columns that scores would have: the output of no input is still a table."""
+    kept = [source.schema.field(name) for name in keep]
+    return pa.schema([*kept, *(pa.field(name, pa.float32()) for name in names)]).empty_table()
 
 
 def score_table(scores: Tensor, extras: Mapping[str, Tensor], kept: pa.Table | None, names: Sequence[str]) -> pa.Table:

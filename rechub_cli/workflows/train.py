@@ -150,7 +150,8 @@ def _train(
             "warning", "no validation rows: the last epoch's weights are kept, and nothing stops early", level="warn"
         )
 
-    trainer.fit(loaders.train, loaders.valid)
+    with fitting.blaming_foreign(model, spec.model.name):
+        trainer.fit(loaders.train, loaders.valid)
 
     test = score_test(spec, parts, encoder, trainer, run, events)
     best = watcher.best or {}

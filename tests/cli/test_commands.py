@@ -106,6 +106,15 @@ def test_rows_go_through_a_pipe_in_their_order(trained, data):
     assert all(0 < float(row[1]) < 1 for row in rows)
 
 
+def test_no_rows_in_are_no_rows_out(trained, data, tmp_path, here):
+    pq.write_table(pq.read_table(data / "test.parquet").slice(0, 0), tmp_path / "none.parquet")
+    for flags in (["-o", "s.parquet"], ["-o", "-"]):
+        ended = here("predict", trained[0], "-d", "none.parquet", "--keep", "item_id", *flags, cwd=tmp_path)
+        assert ended.code == 0, ended.err
+    assert ended.out == "item_id,score\n"
+    assert pq.read_table(tmp_path / "s.parquet").schema.names == ["item_id", "score"]
+
+
 def test_a_reader_that_goes_away_is_141(trained, data):
     run, _ = trained
     script = (

@@ -10,6 +10,8 @@ import time
 import pytest
 from real_command import environment, rechub
 
+from rechub_cli.run import Run
+
 COMMAND = f"{sys.executable} -m rechub_cli"
 
 
@@ -174,6 +176,38 @@ def test_a_signal_saves_and_ends_with_its_code(number, code, data, tmp_path):
     last = (tmp_path / "run" / "last").read_text().strip()
     assert (tmp_path / "run" / "checkpoints" / last / "manifest.json").is_file()
     assert not (tmp_path / "latest").exists()
+
+
+def test_a_fault_of_a_foreign_model_is_told_as_its_own(data, tmp_path, here):
+    (tmp_path / "noisy.py").write_text(NOISY.replace("return Output", "raise KeyError('colour'); return Output"))
+    ended = here(
+        "train-ctr", data / "spec.yaml", "-o", "run", "--set", f"model.name={tmp_path}/noisy.py:Noisy",
+        "--set", "model.params=null", cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.code == 1
+    assert "Noisy failed in training: KeyError: 'colour'" in ended.err
+
+
+def test_a_run_in_use_is_75(data, tmp_path, here):
+    holder = Run.create(str(tmp_path / "run"), "lr")
+    ended = here("train-ctr", data / "spec.yaml", "-o", "run", "--overwrite", cwd=tmp_path)
+    holder.close()
+    assert ended.code == 75
+    assert f"in use by pid {os.getpid()}" in ended.err
+
+
+def test_runs_go_where_the_environment_says_and_a_flag_wins_over_the_device_variable(data, tmp_path, here):
+    spec = (data / "spec.yaml").read_text().replace("  device: cpu\n", "")
+    for part in ("train", "valid", "test"):
+        spec = spec.replace(f"{part}.parquet", str(data / f"{part}.parquet"))
+    (tmp_path / "spec.yaml").write_text(spec)
+    flags = ["--epochs", "1", "--limit-rows", "200"]
+    ended = here("train-ctr", "spec.yaml", *flags, cwd=tmp_path, RECHUB_RUNS_DIR="elsewhere", RECHUB_DEVICE="cuda:9")
+    assert ended.code == 69, ended.err
+    ended = here("train-ctr", "spec.yaml", *flags, "--device", "cpu", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("elsewhere/")
+    assert "train=200" in ended.err
 
 
 def test_a_diverging_run_fails_with_1_and_keeps_its_log(data, tmp_path, here):
