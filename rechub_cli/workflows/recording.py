@@ -82,7 +82,7 @@ def keep_spec(run: Run, read: ReadSpec, spec: Spec) -> Path:
 
     with creating(run.path / "spec.yaml"):
         (run.path / "spec.yaml").write_bytes(read.text)
-    write_text(run.path / "spec.resolved.yaml", resolved_yaml(read, spec))
+    write_text(run.path / "spec.resolved.yaml", resolved_yaml(read, spec, run.path))
     kept = spec.model_dump(mode="json")
     plugin = plugins.find("models", spec.model.name, read.base)
     changes: dict[str, Any] = {}

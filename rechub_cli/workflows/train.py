@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -191,7 +192,8 @@ def import_torch_meanwhile() -> threading.Thread:
 
 
 def _import_trainer() -> None:
-    import rechub_cli.trainers.ctr  # noqa: F401
+    with contextlib.suppress(Exception):  # the main thread imports it again, and tells
+        import rechub_cli.trainers.ctr  # noqa: F401
 
 
 def score_test(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
@@ -164,6 +165,24 @@ def test_validate_prints_a_spec_that_says_where_each_value_comes_from(data, here
     assert "embed_dim: 8" in ended.out
     assert "# --set" in ended.out
     assert "# default" in ended.out
+
+
+def test_the_resolved_spec_in_a_run_trains_again_as_it_is(trained, tmp_path, here):
+    ended = here("train-ctr", trained[0] / "spec.resolved.yaml", "--dry-run", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+
+
+def test_validate_tells_faults_of_the_data_and_exits_3(data, tmp_path, here):
+    table = pq.read_table(data / "train.parquet")
+    labels = table["click"].to_numpy().copy()
+    labels[6] = 5
+    bad = table.set_column(table.column_names.index("click"), "click", pa.array(labels))
+    pq.write_table(bad, tmp_path / "bad.parquet")
+    ended = here("validate", data / "spec.yaml", "--train", "bad.parquet", "--json", cwd=tmp_path)
+    assert ended.code == 3
+    found = json.loads(ended.out)
+    assert found["ok"] is False
+    assert "bad.parquet, row 7" in found["faults"][0]
 
 
 def test_a_dry_run_takes_a_step_and_writes_nothing(data, tmp_path, here):
