@@ -148,13 +148,15 @@ class Console:
             kind = error.kind
         else:
             kind, text = "internal", f"internal error: {type(error).__name__}: {text}"
-            text += "\nThis is a bug in rechub; please report it. The traceback: run again with -vv, or see train.log"
+            text += "\nThis is a bug in rechub; please report it. For the traceback run again with -vv."
         event = Event("error", text, "error", {"code": kind, "exit": exit_code})
         if self.output.log_format == "json":
             say(event.to_json())
         else:
             head = paint("error:", RED, self.color)
-            say("\n".join([f"{head} {text}", *([""] if notes else []), *notes]))
+            if notes:
+                notes = [*notes[:-1], f"{notes[-1]}      (exit {exit_code})"]
+            say("\n".join([f"{head} {text.rstrip()}", *([""] if notes else []), *notes]))
         if self.output.verbose >= 2 or os.environ.get("RECHUB_DEBUG") == "1":
             say("".join(traceback.format_exception(error)).rstrip())
         if self._log:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rechub_cli.errors import SpecError
 from rechub_cli.run.directory import Run, check_output
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
@@ -103,7 +104,11 @@ def train_ctr(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome
     """
     check_counts(limit_rows=request.limit_rows, threads=request.threads)
     check_output(request.output, request.overwrite)
-    read, spec, sources = read_and_resolve(request)
+    try:
+        read, spec, sources = read_and_resolve(request)
+    except SpecError as error:
+        error.add_note(f"Nothing was written. Check again without training: rechub validate {request.spec}")
+        raise
     stop.events = events
     if request.dry_run:
         return rehearse(read, spec, sources, request, events, stop)
