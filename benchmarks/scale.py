@@ -58,7 +58,7 @@ def rows(work: Path, copies: int) -> None:
             run = Path(name) / label.replace(" ", "-")
             peak, late, seconds = peak_private_memory("train-ctr", SPEC, "--train", data, "-o", run)
             peaks[label] = peak
-            print(f"{label:10} peak {peak:8.0f} MiB, mean of the second half {late:8.0f} MiB, {seconds:6.1f} s", flush=True)
+            print(f"{label:10} peak {peak:8.0f} MiB, second half's mean {late:8.0f} MiB, {seconds:6.1f} s", flush=True)
     first, second = peaks.values()
     print(f"peak ratio {second / first:.3f}")
 

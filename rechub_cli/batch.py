@@ -84,9 +84,7 @@ class Batch:
 
     def slice(self, start: int, stop: int) -> Batch:
         """Rows start..stop."""
-        return self._map(
-            lambda part: part.slice(start, stop) if isinstance(part, Jagged) else part[start:stop]
-        )
+        return self._map(lambda part: part.slice(start, stop) if isinstance(part, Jagged) else part[start:stop])
 
     def split(self, parts: int) -> list[Batch]:
         """At most ``parts`` batches of nearly equal size, in order: one for each replica."""

@@ -1,8 +1,8 @@
 """FuxiCTR's DeepFM or DCNv2, built on its own layers, under its own loop and loader.
 
-    loop  FOLDER: one epoch over encoded rows, timed; AUC on the test rows
-    fit   FOLDER: its `fit` with early stopping and reduce-on-plateau on valid; AUC on the test rows
-    raw   FOLDER: from raw string columns, with its own feature processor
+loop  FOLDER: one epoch over encoded rows, timed; AUC on the test rows
+fit   FOLDER: its `fit` with early stopping and reduce-on-plateau on valid; AUC on the test rows
+raw   FOLDER: from raw string columns, with its own feature processor
 """
 
 import argparse
@@ -47,9 +47,7 @@ class DeepFM(BaseModel):
         super().__init__(feature_map, **options)
         self.embedding_layer = FeatureEmbedding(feature_map, a.dim)
         self.fm = FactorizationMachine(feature_map)
-        self.mlp = MLP_Block(
-            feature_map.sum_emb_out_dim(), hidden, "relu", 1, None, a.dropout, batch_norm=True
-        )
+        self.mlp = MLP_Block(feature_map.sum_emb_out_dim(), hidden, "relu", 1, None, a.dropout, batch_norm=True)
         self.finish()
 
     def finish(self):
@@ -82,9 +80,22 @@ class DCNv2(DeepFM):
 
 work = tempfile.mkdtemp()
 options = dict(
-    model_root=work, dataset_id="x", verbose=0, metrics=["AUC", "logloss"], monitor="AUC", monitor_mode="max",
-    early_stop_patience=a.patience, task="binary_classification", embedding_regularizer=a.embedding_l2,
-    net_regularizer=0, batch_size=a.batch, shuffle=True, data_format="parquet", num_workers=0, gpu=-1, seed=a.seed,
+    model_root=work,
+    dataset_id="x",
+    verbose=0,
+    metrics=["AUC", "logloss"],
+    monitor="AUC",
+    monitor_mode="max",
+    early_stop_patience=a.patience,
+    task="binary_classification",
+    embedding_regularizer=a.embedding_l2,
+    net_regularizer=0,
+    batch_size=a.batch,
+    shuffle=True,
+    data_format="parquet",
+    num_workers=0,
+    gpu=-1,
+    seed=a.seed,
     embedding_dim=a.dim,
 )
 clock = Clock()
@@ -95,14 +106,24 @@ if a.mode == "raw":
 
     names = [f"I{j}" for j in range(1, 14)], [f"C{j}" for j in range(1, 27)]
     columns = [
-        {"name": names[0], "active": True, "dtype": "float", "type": "numeric", "fill_na": 0, "normalizer": "StandardScaler"},
+        {
+            "name": names[0],
+            "active": True,
+            "dtype": "float",
+            "type": "numeric",
+            "fill_na": 0,
+            "normalizer": "StandardScaler",
+        },
         {"name": names[1], "active": True, "dtype": "str", "type": "categorical", "fill_na": ""},
     ]
     processor = FeatureProcessor(columns, {"name": "label", "dtype": "float"}, "x", work)
     source = os.path.abspath(a.folder)
     build_dataset(
-        processor, train_data=f"{source}/train.parquet", test_data=f"{source}/test.parquet",
-        data_format="parquet", min_categr_count=1,
+        processor,
+        train_data=f"{source}/train.parquet",
+        test_data=f"{source}/test.parquet",
+        data_format="parquet",
+        min_categr_count=1,
     )
     ray.shutdown()
     folder, label = f"{work}/x", "label"
@@ -114,7 +135,14 @@ else:
     os.makedirs(f"{work}/x")
     with open(f"{work}/x/feature_map.json", "w") as file:
         json.dump(
-            dict(dataset_id="x", num_fields=len(features), total_features=0, input_length=0, labels=[label], features=features),
+            dict(
+                dataset_id="x",
+                num_fields=len(features),
+                total_features=0,
+                input_length=0,
+                labels=[label],
+                features=features,
+            ),
             file,
         )
     if a.rows:
@@ -143,7 +171,17 @@ result = model.evaluate(test)
 clock.lap()
 model.predict(test)
 report(
-    library="fuxictr", mode=a.mode, model=a.model, batch=a.batch, rows=train.num_samples, seed=a.seed, prepare=prepare,
-    train=training, rows_per_s=train.num_samples / training, total=total, predict_rows_per_s=test.num_samples / clock.lap(),
-    auc=float(result["AUC"]), logloss=float(result["logloss"]),
+    library="fuxictr",
+    mode=a.mode,
+    model=a.model,
+    batch=a.batch,
+    rows=train.num_samples,
+    seed=a.seed,
+    prepare=prepare,
+    train=training,
+    rows_per_s=train.num_samples / training,
+    total=total,
+    predict_rows_per_s=test.num_samples / clock.lap(),
+    auc=float(result["AUC"]),
+    logloss=float(result["logloss"]),
 )

@@ -1,6 +1,6 @@
 """LightGBM with its own categorical handling, one boosted model: what a user would pick instead.
 
-    fit FOLDER: encoded rows (as tables.encode wrote them), early stopping on valid; AUC on the test rows
+fit FOLDER: encoded rows (as tables.encode wrote them), early stopping on valid; AUC on the test rows
 """
 
 import argparse
@@ -24,8 +24,14 @@ train, valid = (
     for s in ("train", "valid")
 )
 options = {
-    "objective": "binary", "metric": "auc", "learning_rate": 0.05, "num_leaves": 31, "min_data_in_leaf": 20,
-    "verbose": -1, "seed": a.seed, "num_threads": 2,
+    "objective": "binary",
+    "metric": "auc",
+    "learning_rate": 0.05,
+    "num_leaves": 31,
+    "min_data_in_leaf": 20,
+    "verbose": -1,
+    "seed": a.seed,
+    "num_threads": 2,
 }
 model = lightgbm.train(options, train, 3000, valid_sets=[valid], callbacks=[lightgbm.early_stopping(50, verbose=False)])
 training = time.perf_counter() - started

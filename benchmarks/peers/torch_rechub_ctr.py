@@ -1,8 +1,8 @@
 """Torch-RecHub's own DeepFM or DCNv2 under its own trainer.
 
-    loop  FOLDER: one epoch over encoded rows, timed; AUC on the test rows
-    fit   FOLDER: train with early stopping on valid; AUC on the test rows
-    raw   FOLDER: from raw string columns, with the label encoding its examples use
+loop  FOLDER: one epoch over encoded rows, timed; AUC on the test rows
+fit   FOLDER: train with early stopping on valid; AUC on the test rows
+raw   FOLDER: from raw string columns, with the label encoding its examples use
 """
 
 import argparse
@@ -73,12 +73,19 @@ if a.model == "deepfm":
 else:
     model = DCNv2(features, 3, mlp, use_low_rank_mixture=False)
 loaders = DataGenerator(inputs(train), train[label].to_numpy(np.float32)).generate_dataloader(
-    inputs(valid), valid[label].to_numpy(np.float32), inputs(test), test[label].to_numpy(np.float32),
-    batch_size=a.batch, num_workers=0,
+    inputs(valid),
+    valid[label].to_numpy(np.float32),
+    inputs(test),
+    test[label].to_numpy(np.float32),
+    batch_size=a.batch,
+    num_workers=0,
 )
 trainer = CTRTrainer(
-    model, optimizer_params={"lr": 1e-3, "weight_decay": a.decay}, n_epoch=a.epochs,
-    earlystop_patience=a.patience, model_path=tempfile.mkdtemp(),
+    model,
+    optimizer_params={"lr": 1e-3, "weight_decay": a.decay},
+    n_epoch=a.epochs,
+    earlystop_patience=a.patience,
+    model_path=tempfile.mkdtemp(),
 )
 prepare = clock.lap()
 if a.mode == "fit":
@@ -91,6 +98,16 @@ auc = trainer.evaluate(trainer.model, loaders[2])
 clock.lap()
 trainer.predict(trainer.model, loaders[2])
 report(
-    library="torch-rechub", mode=a.mode, model=a.model, batch=a.batch, rows=len(train), seed=a.seed, prepare=prepare,
-    train=training, rows_per_s=len(train) / training, total=total, predict_rows_per_s=len(test) / clock.lap(), auc=float(auc),
+    library="torch-rechub",
+    mode=a.mode,
+    model=a.model,
+    batch=a.batch,
+    rows=len(train),
+    seed=a.seed,
+    prepare=prepare,
+    train=training,
+    rows_per_s=len(train) / training,
+    total=total,
+    predict_rows_per_s=len(test) / clock.lap(),
+    auc=float(auc),
 )

@@ -11,6 +11,10 @@ import sys
 # Typer reads this when it is imported: without a terminal, help is plain text, and quicker by 0.1 s.
 if not sys.stdout or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
     os.environ.setdefault("TYPER_USE_RICH", "0")
+# Read by OpenMP and torch when they load. Threads that wait asleep cost a few microseconds a step on an idle machine;
+# threads that wait spinning cost twenty times the step where anything else runs. Huge pages: large embedding tables.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import typer
 

@@ -51,7 +51,9 @@ def blaming_foreign(model: nn.Module, name: str) -> Iterator[None]:
         raise RunFailed(f"model {name} failed in training: {type(error).__name__}: {error}") from error
 
 
-def ctr_trainer(spec: Spec, model: nn.Module, watcher: RunWatcher, checkpoints: Checkpoints | None) -> CTRTrainer:
+def ctr_trainer(
+    spec: Spec, schema: Schema, model: nn.Module, watcher: RunWatcher, checkpoints: Checkpoints | None
+) -> CTRTrainer:
     """The trainer that the spec describes.
 
     Raises:
@@ -83,6 +85,7 @@ def ctr_trainer(spec: Spec, model: nn.Module, watcher: RunWatcher, checkpoints: 
         seed=wanted.seed,
         watcher=watcher,
         checkpoints=checkpoints,
+        tasks=schema.tasks,
     )
 
 

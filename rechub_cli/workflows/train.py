@@ -148,7 +148,7 @@ def _train(
     runtime.set_seed(spec.trainer.seed)
     model = fitting.build_model(spec, encoder.schema, base)
     watcher = RunWatcher(events, stop)
-    trainer = fitting.ctr_trainer(spec, model, watcher, Checkpoints(run.path))
+    trainer = fitting.ctr_trainer(spec, encoder.schema, model, watcher, Checkpoints(run.path))
     run.update(device=str(trainer.device), training=True)
     describe_model(model, trainer, events)
     if loaders.valid is None:
@@ -232,7 +232,7 @@ def rehearse(
     parts = cut_parts(spec, sources, min(request.limit_rows or 10_000, 10_000))
     encoder = fit_encoder(spec, parts, events, stop)
     model = fitting.build_model(spec, encoder.schema, read.base)
-    trainer = fitting.ctr_trainer(spec, model, RunWatcher(events, stop), None)
+    trainer = fitting.ctr_trainer(spec, encoder.schema, model, RunWatcher(events, stop), None)
     describe_model(model, trainer, events)
     for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
         loss, rows = trainer.step(batch)
