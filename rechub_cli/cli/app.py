@@ -11,11 +11,6 @@ import sys
 # Typer reads this when it is imported: without a terminal, help is plain text, and quicker by 0.1 s.
 if not sys.stdout or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
     os.environ.setdefault("TYPER_USE_RICH", "0")
-# Read by OpenMP and torch when they load. Threads that wait asleep cost a few microseconds a step on an idle machine;
-# threads that wait spinning cost twenty times the step where anything else runs. Huge pages: large embedding tables.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 import typer
 
 from rechub_cli.cli.command import BROKEN_PIPE, INTERRUPTED, command, flush_stdout
@@ -24,6 +19,7 @@ from rechub_cli.cli.evaluate import evaluate
 from rechub_cli.cli.init import init
 from rechub_cli.cli.models import models_app
 from rechub_cli.cli.predict import predict
+from rechub_cli.cli.threads import settle_threads
 from rechub_cli.cli.train_ctr import train_ctr
 from rechub_cli.cli.validate import validate
 from rechub_cli.cli.version import version
@@ -64,6 +60,7 @@ def main() -> None:
 
 def run() -> int:
     """Parse the command line and run it; returns the exit code."""
+    settle_threads()
     warn_of_unknown_variables()
     try:
         code = make_app()(standalone_mode=False, prog_name="rechub")
