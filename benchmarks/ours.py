@@ -25,7 +25,7 @@ def rechub(*arguments: object) -> tuple[str, float]:
 
 def train(spec: Path, *arguments: object, **settings: object) -> dict[str, object]:
     """Train into a temporary folder: the run, rows/s of its epochs, seconds of the loop and of the process."""
-    run = Path(tempfile.mkdtemp(dir=os.environ.get("RECHUB_BENCH"))) / "run"
+    run = Path(tempfile.mkdtemp(dir=os.environ.get("BENCH_RUNS"))) / "run"
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
     _, total = rechub("train-ctr", spec, "-o", run, *arguments, *overrides)
     with open(run / "metrics.csv") as file:

@@ -28,7 +28,7 @@ from rechub_cli.run.events import Event
 EPILOG = """Exit codes: 0 done; 1 run failed; 2 usage; 3 check failed; 65 bad data; 66 no input; 69 device, package
 or plugin missing; 70 bug; 73 cannot write; 75 busy; 78 bad spec; 130, 143, 141 stopped by a signal or a closed pipe."""
 
-VARIABLES = ("RUNS_DIR", "DEVICE", "LOG_FORMAT", "PROGRESS", "PLUGINS", "DEBUG", "NO_COLOR")
+VARIABLES = ("RUNS_DIR", "DATA", "DEVICE", "LOG_FORMAT", "PROGRESS", "PLUGINS", "DEBUG", "NO_COLOR")
 
 
 def make_app() -> typer.Typer:
