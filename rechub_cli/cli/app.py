@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import itertools
 import os
@@ -14,7 +13,7 @@ if not sys.stdout or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
 import typer
 
 from rechub_cli.cli.command import BROKEN_PIPE, INTERRUPTED, command, flush_stdout
-from rechub_cli.cli.console import hush_stdout, say
+from rechub_cli.cli.console import hold_descriptors, hush_stdout, say
 from rechub_cli.cli.evaluate import evaluate
 from rechub_cli.cli.init import init
 from rechub_cli.cli.models import models_app
@@ -27,8 +26,6 @@ from rechub_cli.run.events import Event
 
 EPILOG = """Exit codes: 0 done; 1 run failed; 2 usage; 3 check failed; 65 bad data; 66 no input; 69 device, package
 or plugin missing; 70 bug; 73 cannot write; 75 busy; 78 bad spec; 130, 143, 141 stopped by a signal or a closed pipe."""
-
-VARIABLES = ("RUNS_DIR", "DATA", "DEVICE", "LOG_FORMAT", "PROGRESS", "PLUGINS", "DEBUG", "NO_COLOR")
 
 
 def make_app() -> typer.Typer:
@@ -60,8 +57,8 @@ def main() -> None:
 
 def run() -> int:
     """Parse the command line and run it; returns the exit code."""
+    hold_descriptors()
     settle_threads()
-    warn_of_unknown_variables()
     try:
         code = make_app()(standalone_mode=False, prog_name="rechub")
     except typer.TyperException as error:
@@ -103,12 +100,3 @@ def wanted_log_format() -> str:
         if word.startswith("--log-format"):
             return word.partition("=")[2] or after
     return os.environ.get("RECHUB_LOG_FORMAT", "")
-
-
-def warn_of_unknown_variables() -> None:
-    known = {f"RECHUB_{name}" for name in VARIABLES}
-    for name in sorted(os.environ):
-        if name.startswith("RECHUB_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            say(f"warning: unknown environment variable {name}{hint}")

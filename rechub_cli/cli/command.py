@@ -6,6 +6,7 @@ its signature, so that they work after every subcommand, and turns whatever is r
 
 from __future__ import annotations
 
+import difflib
 import errno
 import functools
 import inspect
@@ -20,8 +21,10 @@ import typer
 from rechub_cli.cli import options
 from rechub_cli.cli.console import Console, Output, hush_stdout, say
 from rechub_cli.errors import CannotCreate, RechubError
+from rechub_cli.run.events import Event
 
 BROKEN_PIPE, INTERRUPTED, INTERNAL = 141, 130, 70
+VARIABLES = ("RUNS_DIR", "DATA", "DEVICE", "LOG_FORMAT", "LOG_LEVEL", "PROGRESS", "PLUGINS", "DEBUG", "NO_COLOR")
 OUT_OF_MEMORY = "out of memory; use a smaller trainer.batch_size, embed_dim or max_vocab"
 
 _FLAGS: dict[str, Any] = {
@@ -67,6 +70,8 @@ def finish(body: Callable[[Console], None], output: dict[str, Any]) -> int:
     console: Console | None = None
     try:
         console = Console(Output(**output))
+        for text in unknown_variables():
+            console.event(Event("warning", text, "warn"))
         body(console)
         console.close()
     except BrokenPipeError:
@@ -104,6 +109,17 @@ def _fail(console: Console | None, error: BaseException, exit_code: int, cause: 
     else:
         console.error(error, exit_code)
     return exit_code
+
+
+def unknown_variables() -> list[str]:
+    """A remark on each environment variable that looks like one of ours and is none."""
+    known = [f"RECHUB_{name}" for name in VARIABLES]
+    found = []
+    for name in sorted(os.environ):
+        if name.startswith("RECHUB_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            found.append(f"unknown environment variable {name}" + (f"; did you mean {near[0]}?" if near else ""))
+    return found
 
 
 def flush_stdout() -> int:

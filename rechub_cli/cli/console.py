@@ -28,7 +28,9 @@ CHOICES = {
     "progress": ("auto", "on", "off"),
     "color": ("auto", "always", "never"),
 }
+LEVELS = ("debug", "info", "warn", "error")
 GREEN, YELLOW, RED, DIM = "32", "33", "31", "2"
+SHOW_CURSOR = "\x1b[?25h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,12 @@ class Console:
         tty = is_terminal(sys.stderr)
         self.pretty = tty and output.log_format == "auto"
         self.color = wants_color(output.color, tty)
+        self.least = LEVELS.index(least_level(output.verbose))
         self.utf8 = bool(sys.stderr) and (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"
         self._live: Live | None = None
-        self._bar = output.progress == "on" or (output.progress == "auto" and self.pretty)
+        bar = output.progress == "on" or (output.progress == "auto" and self.pretty and not os.environ.get("CI"))
+        self._bar = bar and sys.stderr is not None
+        self._seq, self._run, self._told = 0, "", False
         self._log = open_log(output.log_file)
         self._stdout = claim_stdout()
 
@@ -97,11 +102,15 @@ class Console:
     # events, on standard error
 
     def event(self, event: Event) -> None:
-        if self._log:
-            self._log.write((event.to_json() if self.output.log_format == "json" else event.to_text()) + "\n")
-        if event.event == "error" or self.output.quiet or (event.level == "debug" and not self.output.verbose):
-            return
-        if self.output.log_format == "json":
+        self._keep(event)
+        self._seq, self._run = event.seq, event.run or ""
+        if event.event == "error":  # told at the end, for a person in other words
+            self._told = True
+            if self.output.log_format == "json":
+                say(event.to_json())
+        elif self.output.quiet or LEVELS.index(event.level) < self.least:
+            pass
+        elif self.output.log_format == "json":
             say(event.to_json())
         elif event.event == "signal":
             pass  # printed by `interrupted`, at once
@@ -123,13 +132,20 @@ class Console:
         """Called inside a signal handler: one line, straight to the descriptor."""
         if self.output.log_format == "json":
             return
-        line = f"\nwarning: {notice(number)}" if self.pretty else Event("signal", notice(number), "warn").to_text()
+        head = SHOW_CURSOR if self._live else ""  # a second signal ends the process as it stands
+        line = (
+            f"{head}\nwarning: {notice(number)}" if self.pretty else Event("signal", notice(number), "warn").to_text()
+        )
         os.write(2, f"{line}\n".encode())
 
     def log(self, text: str) -> None:
         """Output of code that is not ours; seen with -v."""
         if self.output.verbose:
             say(text)
+
+    def _keep(self, event: Event) -> None:
+        if self._log:
+            self._log.write((event.to_json() if self.output.log_format == "json" else event.to_text()) + "\n")
 
     def _live_view(self) -> Live:
         if self._live is None:
@@ -149,18 +165,22 @@ class Console:
         else:
             kind, text = "internal", f"internal error: {type(error).__name__}: {text}"
             text += "\nThis is a bug in rechub; please report it. For the traceback run again with -vv."
-        event = Event("error", text, "error", {"code": kind, "exit": exit_code})
+        event = Event("error", text, "error", {"code": kind, "exit": exit_code}, self._seq + 1, self._run or None)
+        if not self._told:
+            self._keep(event)
         if self.output.log_format == "json":
-            say(event.to_json())
+            if not self._told:
+                say(event.to_json())
         else:
             head = paint("error:", RED, self.color)
             if notes:
                 notes = [*notes[:-1], f"{notes[-1]}      (exit {exit_code})"]
             say("\n".join([f"{head} {text.rstrip()}", *([""] if notes else []), *notes]))
+        story = "".join(traceback.format_exception(error)).rstrip()
         if self.output.verbose >= 2 or os.environ.get("RECHUB_DEBUG") == "1":
-            say("".join(traceback.format_exception(error)).rstrip())
-        if self._log:
-            self._log.write((event.to_json() if self.output.log_format == "json" else event.to_text()) + "\n")
+            say(story)
+        if self._log and kind == "internal" and self.output.log_format != "json":
+            self._log.write(story + "\n")
 
     def close_view(self) -> None:
         if self._live:
@@ -168,8 +188,6 @@ class Console:
 
     def close(self) -> None:
         self.close_view()
-        if self._log:
-            self._log.close()
         if self._stdout:
             try:
                 self._stdout.flush()
@@ -180,7 +198,10 @@ class Console:
             self.release()
 
     def release(self) -> None:
-        """Give standard output back."""
+        """Give standard output back, and the log."""
+        if self._log:
+            with contextlib.suppress(OSError):
+                self._log.close()
         if self._stdout:
             with contextlib.suppress(OSError):
                 os.dup2(self._stdout.fileno(), 1)
@@ -198,6 +219,15 @@ def say(line: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
+
+
+def hold_descriptors() -> None:
+    """A standard stream that the caller closed stays closed to us, but no file we open may get its number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def claim_stdout() -> IO[bytes] | None:
@@ -226,7 +256,7 @@ def open_log(path: str | None) -> IO[str] | None:
     if path is None:
         return None
     try:
-        return open(path, "a", encoding="utf-8", buffering=1)
+        return open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
     except OSError as error:
         raise CannotCreate(f"cannot write --log-file {path}: {error.strerror}") from error
 
@@ -241,7 +271,17 @@ def is_terminal(stream: IO[str] | None) -> bool:
 def wants_color(choice: str, tty: bool) -> bool:
     if choice != "auto":
         return choice == "always"
-    return tty and not os.environ.get("NO_COLOR") and not os.environ.get("RECHUB_NO_COLOR")
+    if os.environ.get("NO_COLOR") or os.environ.get("RECHUB_NO_COLOR"):
+        return False
+    return tty or os.environ.get("FORCE_COLOR", "0") not in ("", "0")
+
+
+def least_level(verbose: int) -> str:
+    """The lowest level of events to show."""
+    level = os.environ.get("RECHUB_LOG_LEVEL", "").lower() or "info"
+    if level not in LEVELS:
+        raise UsageError(f"RECHUB_LOG_LEVEL is {level!r}; it can be {', '.join(LEVELS)}")
+    return "debug" if verbose else level
 
 
 def paint(text: str, code: str, color: bool) -> str:

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
-from rechub_cli.cli import options
+from rechub_cli.cli import complete, options
 from rechub_cli.cli.console import Console
 
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metric", metavar="NAME", help="A metric besides the run's own; repeat.", show_default=False),
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="A metric besides the run's own; repeat.",
+        show_default=False,
+        autocompletion=complete.metrics,
+    ),
 ]
 Require = Annotated[
     list[str] | None,
@@ -23,6 +29,10 @@ Require = Annotated[
         show_default=False,
     ),
 ]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option("--fail-if", metavar="CONDITION", help="Exit 3 if it holds: 'auc < 0.7'; repeat.", show_default=False),
+]
 
 
 def evaluate(
@@ -31,6 +41,7 @@ def evaluate(
     data: options.Data = None,
     metric: Metrics = None,
     require: Require = None,
+    fail_if: FailIf = None,
     input_format: options.InputFormat = "auto",
     limit_rows: options.LimitRows = None,
     batch_size: options.BatchSize = None,
@@ -50,6 +61,7 @@ def evaluate(
                 data=data,
                 metrics=tuple(metric or ()),
                 require=tuple(require or ()),
+                fail_if=tuple(fail_if or ()),
                 input_format=input_format,
                 limit_rows=limit_rows,
                 batch_size=batch_size,

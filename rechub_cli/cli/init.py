@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rechub_cli.cli import options
 from rechub_cli.cli.console import Console
 from rechub_cli.errors import CannotCreate, UsageError
 
@@ -33,7 +34,7 @@ def init(
     task: Task = "ctr",
     label: Label = None,
     output: SpecFile = None,
-    overwrite: bool = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Write a commented spec from the data's columns, ready to train."""
     from pathlib import Path
@@ -49,6 +50,9 @@ def init(
     text = run([data], task=task, label=label, base=Path(file).parent if file else None)
     if file:
         write_text(file, text)
+    if console.output.json:
+        console.document({"output": file, "spec": text})
+    elif file:
         console.result(file)
     else:
         console.result(text.rstrip("\n"))

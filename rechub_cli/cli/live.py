@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from rechub_cli.cli.console import DIM, GREEN, RED, YELLOW, paint
+from rechub_cli.cli.console import DIM, GREEN, RED, YELLOW, paint, say
 from rechub_cli.run.events import Event, Progress
 from rechub_cli.run.table import cell, heading
 
@@ -97,8 +97,7 @@ class Live:
 
     def _say(self, line: str) -> None:
         if self._progress is None:
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            say(line)
         else:  # above the bar; our own escapes pass through untouched
             from rich.text import Text
 

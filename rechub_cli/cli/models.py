@@ -6,10 +6,19 @@ from typing import Annotated
 
 import typer
 
+from rechub_cli.cli import complete
 from rechub_cli.cli.command import command, finish
 from rechub_cli.cli.console import Console
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, loss, metric or reader.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A model, loss, metric or reader.",
+        show_default=False,
+        autocompletion=complete.plugins,
+    ),
+]
 Kind = Annotated[
     str | None, typer.Option("--kind", metavar="KIND", help="models, losses, metrics or readers.", show_default=False)
 ]

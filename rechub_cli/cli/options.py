@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from rechub_cli.cli import complete
+
 _OUTPUT = "Output"
 _DATA = "Data"
 _SPEC = "Spec overrides"
@@ -68,14 +70,25 @@ Color = Annotated[
 # Arguments
 SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="The spec: a YAML file.", show_default=False)]
 RunFolder = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run directory, made by train-ctr.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run directory, made by train-ctr.",
+        show_default=False,
+        autocompletion=complete.runs,
+    ),
 ]
 
 # Spec overrides
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "-s", "--set", metavar="KEY=VALUE", help="Override a value of the spec; repeat.", rich_help_panel=_SPEC
+        "-s",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a value of the spec; repeat.",
+        autocompletion=complete.keys,
+        rich_help_panel=_SPEC,
     ),
 ]
 Train = Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from rechub_cli.cli import options
 from rechub_cli.cli.console import Console
+from rechub_cli.errors import UsageError
 
 OutputFile = Annotated[
     str | None,
@@ -55,13 +56,17 @@ def predict(
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.predict import PredictRequest, predict
 
+    if output == "-" and console.output.json:
+        raise UsageError("--json and --output - both want standard output; leave one out")
     with Stop(console.interrupted) as stop:
         outcome = predict(
             PredictRequest(
                 run=run,
                 data=data,
                 output=output,
-                keep=tuple(name.strip() for names in keep or () for name in names.split(",") if name.strip()),
+                keep=tuple(
+                    dict.fromkeys(name.strip() for one in keep or () for name in one.split(",") if name.strip())
+                ),
                 input_format=input_format,
                 output_format=output_format,
                 header=not no_header,

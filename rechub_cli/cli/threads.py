@@ -10,9 +10,9 @@ SPINS = "20000"  # tens of microseconds: longer than a wait within a step, short
 def settle_threads() -> None:
     """Choose how idle threads wait, and large pages for large embedding tables, unless the user chose.
 
-    A thread that spins while it waits is quickest on a machine of its own: a step of 256 rows takes half the time. Where
-    other programs run it takes the processor from the very thread it waits for, and a step can take twenty times as long;
-    there, threads sleep.
+    A thread that spins while it waits is quickest on a machine of its own: a step of 256 rows takes half
+    the time. Where other programs run it takes the processor from the very thread it waits for, and a step
+    can take twenty times as long; there, threads sleep.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():

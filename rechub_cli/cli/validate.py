@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -40,6 +41,7 @@ def validate(
                 test=test,
                 input_format=input_format,
                 limit_rows=limit_rows,
+                runs_dir=os.environ.get("RECHUB_RUNS_DIR") or "runs",
                 print_only=print_spec,
             ),
             Events(console),
@@ -47,7 +49,7 @@ def validate(
         )
     console.close_view()
     if console.output.json:
-        console.document(outcome.to_json())
+        console.document({"spec": outcome.resolved} if print_spec else outcome.to_json())
     elif print_spec:
         console.result(outcome.resolved.rstrip("\n"))
     else:

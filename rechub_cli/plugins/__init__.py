@@ -5,7 +5,7 @@ A plugin is registered by an entry point of the group ``rechub.<kind>``, or name
 without running a plugin (its options, a metric's direction) is read from its source.
 """
 
-from rechub_cli.plugins.describe import Description, MetricInfo, describe, metric_info
+from rechub_cli.plugins.describe import Description, MetricInfo, describe, metric_info, summary
 from rechub_cli.plugins.options import Option, OptionProblem, check_options, options
 from rechub_cli.plugins.registry import KINDS, Plugin, find, load, load_metric, names
 
@@ -24,4 +24,5 @@ __all__ = [
     "metric_info",
     "names",
     "options",
+    "summary",
 ]

@@ -52,6 +52,16 @@ def describe(kind: str, name: str, base: Path | None = None) -> Description:
     return Description(plugin.name, lines[0] if lines else "", text, papers, options_of(plugin, base), plugin.source)
 
 
+def summary(kind: str, name: str) -> str:
+    """The first line of a plugin's docstring, for a list: it is imported only where its source cannot be read."""
+    plugin = find(kind, name)
+    try:
+        text = ast.get_docstring(definition(plugin)[0]) or ""
+    except Unreadable:
+        text = inspect.getdoc(load(kind, name)) or ""
+    return text.partition("\n")[0]
+
+
 def metric_info(name: str, base: Path | None = None) -> MetricInfo:
     """A metric's direction and needs, read from the literals in its class body; ``name`` may carry ``@k``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rechub_cli.errors import RechubError, UsageError
-from rechub_cli.plugins import KINDS, describe, names
+from rechub_cli.plugins import KINDS, describe, names, summary
 
 
 def list_plugins(kind: str | None = None) -> list[dict[str, str]]:
@@ -15,10 +15,10 @@ def list_plugins(kind: str | None = None) -> list[dict[str, str]]:
     for each in kinds:
         for name in names(each):
             try:
-                summary = describe(each, name).summary
+                said = summary(each, name)
             except RechubError as error:
-                summary = f"broken: {error}"
-            found.append({"kind": each, "name": name, "summary": summary})
+                said = f"broken: {error}"
+            found.append({"kind": each, "name": name, "summary": said})
     return found
 
 
