@@ -57,5 +57,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    with atomic(path, "w", encoding="utf-8", newline="\n") as file:
+    """UTF-8; a file's name that is no text, and stands in it, is escaped."""
+    with atomic(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         file.write(text)

@@ -62,15 +62,20 @@ class Run:
             Busy: ``overwrite`` of a run that a live process is writing.
         """
         path = Path(output) if output else Path(runs_dir) / new_name(model)
-        check_output(output, overwrite)
+        check_output(output, overwrite, wait)
         run = cls(path, {})
         with creating(path):
             run._made_parents = [folder for folder in path.absolute().parents if not folder.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                run._move_aside(wait)
-            path.mkdir(exist_ok=False)
-        run._take_lock(wait, argv)
+            path.mkdir(parents=True, exist_ok=output is not None)
+            run._take_lock(wait, argv)
+            if run._is_taken():
+                try:
+                    check_output(output, overwrite, wait, locked=True)  # it may have come since we last looked
+                    run._move_aside()
+                    path.mkdir()
+                finally:
+                    run.close()
+                run._take_lock(0, argv)
         started = datetime.now(UTC)
         run.update(
             format=FORMAT, run=run.name, status="running", argv=list(argv), pid=os.getpid(), started=iso(started)
@@ -122,7 +127,7 @@ class Run:
         shutil.rmtree(self.path, ignore_errors=True)
         if self._replaced:
             self._replaced.rename(self.path)
-        if not self._had_cache:
+        if not self._had_cache and not any(self.path.parent.glob("*/run.json")):  # other runs may be reading it
             shutil.rmtree(self.cache, ignore_errors=True)
         for folder in self._made_parents:
             with contextlib.suppress(OSError):
@@ -134,17 +139,16 @@ class Run:
             self._lock.close()
             self._lock = None
 
-    def _move_aside(self, wait: float) -> None:
-        if not any(self.path.iterdir()):
-            self.path.rmdir()
-            return
-        self._take_lock(wait, ())
+    def _is_taken(self) -> bool:
+        return any(entry.name != ".lock" for entry in self.path.iterdir())
+
+    def _move_aside(self) -> None:
         self._replaced = self.path.with_name(f".{self.path.name}.{os.getpid()}.replaced")
         self.path.rename(self._replaced)
-        self.close()
 
     def _take_lock(self, wait: float, argv: Sequence[str]) -> None:
-        lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
+        place = self.path / ".lock"
+        lock = open(place, "a+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 (held until close)
         deadline = time.monotonic() + wait
         while True:
             try:
@@ -155,9 +159,9 @@ class Run:
                     break  # a file system without locks: go on without
                 if time.monotonic() >= deadline:
                     lock.seek(0)
-                    holder = lock.read().strip() or "another process"
+                    holder = lock.read()
                     lock.close()
-                    raise Busy(f"run {self.path} is in use by {holder}; use --wait 600 or another -o") from error
+                    raise busy(self.path, holder) from error
             time.sleep(0.2)
         lock.truncate(0)
         command = " ".join(["rechub", *argv[1:]])
@@ -176,11 +180,16 @@ class Run:
             os.replace(temporary, latest)
 
 
-def check_output(output: str | None, overwrite: bool) -> None:
+def check_output(output: str | None, overwrite: bool, wait: float = 0, *, locked: bool = False) -> None:
     """Find out before any work whether a run can be created at ``output``.
+
+    Args:
+        wait: seconds that a live process may still take to be done with it.
+        locked: by ourselves.
 
     Raises:
         CannotCreate: it is a file, or a folder that is not empty (without ``overwrite``, or not a run).
+        Busy: a live process writes it.
     """
     if output is None:
         return
@@ -189,12 +198,30 @@ def check_output(output: str | None, overwrite: bool) -> None:
         if path.is_dir():
             if not any(path.iterdir()):
                 return
+            if not wait and not locked and (holder := holder_of(path)):
+                raise busy(path, holder)
             if not overwrite:
                 raise CannotCreate(f"{path} exists and is not empty; use --overwrite or another -o")
+            if path.is_symlink():
+                raise CannotCreate(f"{path} is a link, so --overwrite leaves it alone; use another -o")
             if not (path / "run.json").is_file():
                 raise CannotCreate(f"{path} is not a run directory, so --overwrite leaves it alone; use another -o")
         elif path.exists() or path.is_symlink():
             raise CannotCreate(f"{path} is a file; -o names the run's directory")
+
+
+def holder_of(path: Path) -> str | None:
+    """Who writes the run at ``path`` now, in words; None where nobody does, or nobody can tell."""
+    with contextlib.suppress(FileNotFoundError, PermissionError), open(path / ".lock", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read()
+    return None
+
+
+def busy(path: Path, holder: str) -> Busy:
+    return Busy(f"run {path} is in use by {holder.strip() or 'another process'}; use --wait 600 or another -o")
 
 
 def new_name(model: str) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rechub_cli.files import creating, write_text
 from rechub_cli.run.curves import page
 from rechub_cli.run.events import Event, Progress
 from rechub_cli.run.table import metrics_csv, table_text
+
+MOST_POINTS = 2000
+
+
+def open_log(path: Path) -> IO[str]:
+    """For lines, each written through at once; a name that is no UTF-8 text cannot break them."""
+    return open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 class Record:
@@ -17,9 +24,12 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
+        self.losses: list[tuple[float, float]] = []  # (step, the loss of its batch), now and then
+        self._every = 1
+        self._ticks = 0
         with creating(folder):
-            self._events = open(folder / "events.jsonl", "a", encoding="utf-8", buffering=1)  # noqa: SIM115
-            self.log = open(folder / "train.log", "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+            self._events = open_log(folder / "events.jsonl")
+            self.log = open_log(folder / "train.log")
 
     def event(self, event: Event) -> None:
         with creating(self.folder):
@@ -30,13 +40,21 @@ class Record:
             self.write_tables()
 
     def tick(self, progress: Progress) -> None:
-        pass
+        """Keep the loss for the curve: a thousand points or two, however long the training."""
+        if progress.loss is None or progress.epoch is None or not progress.total:
+            return
+        self._ticks += 1
+        if self._ticks % self._every == 0:
+            self.losses.append(((progress.epoch - 1) * progress.total + progress.done, progress.loss))
+        if len(self.losses) >= MOST_POINTS:
+            del self.losses[::2]
+            self._every *= 2
 
     def write_tables(self) -> None:
         """Atomically, after every epoch: a run that dies leaves the tables of the epochs it finished."""
         write_text(self.folder / "metrics.csv", metrics_csv(self.rows))
         write_text(self.folder / "log_table.txt", table_text(self.rows))
-        write_text(self.folder / "log_table.html", page(self.folder.name, self.rows))
+        write_text(self.folder / "log_table.html", page(self.folder.name, self.rows, self.losses))
 
     def close(self) -> None:
         self._events.close()
