@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class EvaluateRequest:
     data: str | None
     metrics: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
+    fail_if: tuple[str, ...] = ()
     input_format: str = "auto"
     limit_rows: int | None = None
     batch_size: int | None = None
@@ -43,22 +44,31 @@ class EvaluateOutcome:
     run: str
     rows: int
     metrics: dict[str, float]
-    required: dict[str, bool] = field(default_factory=dict)
+    gates: tuple[Gate, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"run": self.run, "rows": self.rows, "metrics": self.metrics, "required": self.required}
+        gates = [
+            {"flag": gate.flag, "condition": gate.text, "passed": gate.passes(self.metrics)} for gate in self.gates
+        ]
+        return {"run": self.run, "rows": self.rows, "metrics": self.metrics, "gates": gates}
 
     def raise_if_failed(self) -> None:
-        """Raises CheckFailed naming every requirement that did not hold."""
-        failed = [condition for condition, holds in self.required.items() if not holds]
+        """Raises CheckFailed naming every gate that did not let these metrics pass."""
+        failed = [gate for gate in self.gates if not gate.passes(self.metrics)]
         if failed:
-            raise CheckFailed("\n".join(f"required, but does not hold: {one}" for one in failed))
+            values = [self.metrics.get(gate.metric, math.nan) for gate in failed]
+            told = [
+                f"{gate.flag} '{gate.text}': {gate.metric} is {'undefined' if math.isnan(value) else f'{value:.6g}'}"
+                for gate, value in zip(failed, values, strict=True)
+            ]
+            raise CheckFailed("\n".join(told))
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
-    """``auc >= 0.75`` or ``calibration in 0.95..1.05``."""
+class Gate:
+    """``--require 'auc >= 0.75'``, ``--require 'calibration in 0.95..1.05'``, ``--fail-if 'auc < 0.7'``."""
 
+    flag: str
     text: str
     metric: str
     low: float = -math.inf
@@ -67,28 +77,28 @@ class Requirement:
     negated: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> Requirement:
+    def parse(cls, flag: str, text: str) -> Gate:
         """Raises UsageError where it is neither a comparison with a number nor a range."""
+        unless = flag == "--fail-if"
         found = _RANGE.fullmatch(text)
         if found:
-            return cls(text, found[1], float(found[2]), float(found[3]))
+            return cls(flag, text, found[1].lower(), float(found[2]), float(found[3]), negated=unless)
         found = _COMPARISON.fullmatch(text)
         if not found:
-            raise UsageError(f"--require {text!r} is not 'metric >= number' or 'metric in low..high'")
-        name, sign, value = found[1], found[2], float(found[3])
+            raise UsageError(f"{flag} {text!r} is not 'metric >= number' or 'metric in low..high'")
+        name, sign, value = found[1].lower(), found[2], float(found[3])
         if sign in ("==", "!="):
-            return cls(text, name, value, value, negated=sign == "!=")
+            return cls(flag, text, name, value, value, negated=(sign == "!=") != unless)
         bounds = {"low": value} if sign[0] == ">" else {"high": value}
-        return cls(text, name, **bounds, strict=len(sign) == 1)  # type: ignore[arg-type]
+        return cls(flag, text, name, **bounds, strict=len(sign) == 1, negated=unless)
 
-    def holds(self, metrics: dict[str, float]) -> bool:
-        """A metric that is absent or not a number fails."""
+    def passes(self, metrics: dict[str, float]) -> bool:
+        """A metric that is absent or not a number never passes, whatever is asked of it."""
         value = metrics.get(self.metric, math.nan)
         if math.isnan(value):
             return False
-        if self.strict:
-            return self.low < value < self.high
-        return (self.low <= value <= self.high) != self.negated
+        inside = self.low < value < self.high if self.strict else self.low <= value <= self.high
+        return inside != self.negated
 
 
 def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOutcome:
@@ -97,15 +107,16 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     Raises:
         RechubError: with the exit code of its kind.
     """
-    from rechub_cli.workflows.fitting import metrics_of
+    from rechub_cli.workflows.fitting import blaming_foreign, load_named, metrics_of
 
     data = check_request(request.run, request.data)
     check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
     stop.events = events
-    required = [Requirement.parse(text) for text in request.require]
+    gates = [Gate.parse("--require", text) for text in request.require]
+    gates += [Gate.parse("--fail-if", text) for text in request.fail_if]
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
-    names = list(dict.fromkeys([*metrics_of(trained.spec), *request.metrics, *(one.metric for one in required)]))
-    known = metrics_or_fail(names, trained)
+    names = [*load_named(metrics_of(trained.spec), trained.run.path), *load_named(request.metrics, Path())]
+    known = metrics_or_fail([*names, *(gate.metric for gate in gates)], trained)
     source = open_data(trained, data, request.input_format, condition=trained.spec.data.filter)
     check_columns(data, source, list(dict.fromkeys([*trained.encoder.columns, *trained.encoder.label_columns])))
     rows = limited(source, request.limit_rows)
@@ -115,14 +126,15 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     prepare_threads(request.threads)
     loader = StreamLoader(rows, trained.encoder, request.batch_size or trained.spec.trainer.batch_size, labels=True)
     total = rows.count_rows()
-    metrics = trained.scorer.measure(trained.model, counted(loader, events, "evaluate", total), known)
+    with blaming_foreign(trained.model, trained.spec.model.name, "scoring"):
+        metrics = trained.scorer.measure(trained.model, counted(loader, events, "evaluate", total), known)
     report_unseen(loader, events)
     said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     events.emit("eval.result", f"{loader.rows:,} rows  {said}", {"rows": loader.rows, **metrics})
-    return EvaluateOutcome(request.run, loader.rows, metrics, {one.text: one.holds(metrics) for one in required})
+    return EvaluateOutcome(request.run, loader.rows, metrics, tuple(gates))
 
 
-def metrics_or_fail(names: list[str], trained: Trained) -> dict[str, Any]:
+def metrics_or_fail(names: list[Any], trained: Trained) -> dict[str, Any]:
     """Raises UsageError for a metric that is not known or does not fit the labels."""
     from rechub_cli.trainers.scoring import load_metrics
 

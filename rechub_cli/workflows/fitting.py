@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,18 @@ def build_model(spec: Spec, schema: Schema, base: Path) -> nn.Module:
     Raises:
         SpecError: the model refuses these options or these features.
         Unavailable: its plugin cannot be imported or made.
+        RunFailed: it is too large.
     """
     made = plugins.load("models", spec.model.name, base)
     try:
         return made(schema, **spec.model.params)
     except RechubError:
         raise
+    except (RuntimeError, MemoryError, OverflowError) as error:  # what torch says of sizes it cannot have
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunFailed(
+            f"model {spec.model.name} cannot be made: {said}; are embed_dim, hidden_dims or the vocabularies too large?"
+        ) from error
     except (ValueError, TypeError, KeyError) as error:
         if spec.model.name.lower() in plugins.names("models") and "rechub_cli" in made.__module__:
             raise
@@ -39,20 +45,33 @@ def build_model(spec: Spec, schema: Schema, base: Path) -> nn.Module:
 
 
 @contextlib.contextmanager
-def blaming_foreign(model: nn.Module, name: str) -> Iterator[None]:
+def blaming_foreign(model: nn.Module, name: str, doing: str = "training") -> Iterator[None]:
     """A fault inside a model that is not ours is told as that model's. Raises RunFailed."""
     try:
         yield
-    except RechubError:
+    except (RechubError, OSError):
         raise
     except Exception as error:
         if type(model).__module__.startswith("rechub_cli."):
             raise
-        raise RunFailed(f"model {name} failed in training: {type(error).__name__}: {error}") from error
+        raise RunFailed(f"model {name} failed in {doing}: {type(error).__name__}: {error}") from error
+
+
+def check_device(spec: Spec) -> None:
+    """Before hours of reading: is the device that the spec names there?
+
+    Raises:
+        Unavailable: it is not.
+    """
+    if spec.trainer.device in ("auto", "cpu") and not spec.trainer.gpus:
+        return
+    from rechub_cli.trainers import runtime
+
+    runtime.find_device(spec.trainer.device, list(spec.trainer.gpus))
 
 
 def ctr_trainer(
-    spec: Spec, schema: Schema, model: nn.Module, watcher: RunWatcher, checkpoints: Checkpoints | None
+    spec: Spec, schema: Schema, model: nn.Module, base: Path, watcher: RunWatcher, checkpoints: Checkpoints | None
 ) -> CTRTrainer:
     """The trainer that the spec describes.
 
@@ -76,9 +95,9 @@ def ctr_trainer(
         device=wanted.device,
         gpus=list(wanted.gpus),
         embedding_optimizer=wanted.embedding_optimizer.model_dump(),
-        loss=wanted.loss,
-        monitor=monitor_of(spec),
-        metrics=metrics_of(spec),
+        loss=plugins.load("losses", wanted.loss, base) if wanted.loss and ":" in wanted.loss else wanted.loss,
+        monitor=load_named([monitor_of(spec)], base)[0],
+        metrics=load_named(metrics_of(spec), base),
         clip_norm=wanted.clip_norm,
         precision=wanted.precision,
         eval_every_steps=wanted.eval_every_steps,
@@ -101,6 +120,11 @@ def metrics_of(spec: Spec) -> list[str]:
         usual.insert(1, "gauc")
     chosen = usual if spec.trainer.metrics is None else spec.trainer.metrics
     return list(dict.fromkeys([monitor_of(spec), *chosen]))
+
+
+def load_named(names: Sequence[str], base: Path) -> list[Any]:
+    """Metrics that are named in place, as ``./file.py:Class`` beside ``base``, are loaded; names stay names."""
+    return [plugins.load_metric(name, base) if ":" in name else name for name in names]
 
 
 def is_regression(spec: Spec) -> bool:

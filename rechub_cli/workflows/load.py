@@ -124,7 +124,7 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
             level="warn",
         )
     spec = stored_spec(run)
-    check_plugin(run, spec, plugin)
+    check_plugins(run, spec, plugin)
 
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.run import RunWatcher, read_checkpoint
@@ -166,32 +166,37 @@ def stored_spec(run: Run) -> Spec:
         ) from error
 
 
-def check_plugin(run: Run, spec: Spec, allowed: bool) -> None:
+def check_plugins(run: Run, spec: Spec, allowed: bool) -> None:
     """Code that a run names is not imported unless the caller allows it.
 
     Registered names are installed on purpose and need no leave.
 
     Raises:
-        Unavailable: it is not allowed, or it is not the file that training used.
+        Unavailable: it is not allowed.
+        DataError: it is not the file that training used.
     """
-    name = spec.model.name
-    if ":" not in name:
-        return
+    trainer = spec.trainer
+    for name in (spec.model.name, trainer.monitor, *(trainer.metrics or ())):
+        if name is not None and ":" in name:
+            check_plugin(run, name, allowed)
+
+
+def check_plugin(run: Run, name: str, allowed: bool) -> None:
     listed = [item.strip() for item in os.environ.get("RECHUB_PLUGINS", "").split(",") if item.strip()]
     module = name.rpartition(":")[0]
     if not allowed and name not in listed and module not in listed and module.removeprefix("./plugin/") not in listed:
         raise Unavailable(
-            f"this run's model is code of its own, {name}; if you trust it, use --plugin"
+            f"this run has code of its own, {name}; if you trust it, use --plugin"
             f" (from Python: plugin=True), or set RECHUB_PLUGINS={module.removeprefix('./plugin/')}"
         )
-    stored: Any = run.info.get("plugin")
     if module.endswith(".py"):
+        file = Path(module).name
         try:
-            content = (run.path / "plugin" / Path(module).name).read_bytes()
-            same = hashlib.sha256(content).hexdigest() == stored["sha256"]
+            content = (run.path / "plugin" / file).read_bytes()
+            same = hashlib.sha256(content).hexdigest() == run.info["plugins"][file]
         except (OSError, KeyError, TypeError) as error:
             raise NoInput(f"the run's plugin {module} is missing: {error}; restore it or train again") from error
-        if not same:
+        if not same or module != f"./plugin/{file}":
             raise DataError(f"{run.path / module} is not the file that training used; restore it or train again")
 
 
@@ -228,7 +233,10 @@ def as_arrow(table: Any) -> pa.Table:
     if isinstance(table, pa.RecordBatch):
         return pa.Table.from_batches([table])
     if type(table).__name__ == "DataFrame" and hasattr(table, "to_numpy"):
-        return pa.Table.from_pandas(table, preserve_index=False)
+        try:
+            return pa.Table.from_pandas(table, preserve_index=False)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise DataError(f"the DataFrame is no table: {first_line(error)}; give each column one type") from error
     raise DataError(f"predict takes an Arrow table or a pandas DataFrame, not {type(table).__name__}")
 
 

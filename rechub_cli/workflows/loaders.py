@@ -30,6 +30,7 @@ def fit_encoder(spec: Spec, parts: Parts, events: Events, stop: Stop) -> Encoder
 class Loaders:
     train: Iterable[Any]
     valid: Iterable[Any] | None
+    rows: dict[str, int | None]  # by part
 
 
 def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events: Events, stop: Stop) -> Loaders:
@@ -63,7 +64,7 @@ def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events
     said = [f"{name} {count:,} rows" for name, count in counts.items()]
     said.append(", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))
     events.emit("data.ready", " · ".join(said), {**counts, **kinds})
-    return Loaders(found["train"], found.get("valid"))
+    return Loaders(found["train"], found.get("valid"), rows)
 
 
 def check_labels(part: str, means: dict[str, float], spec: Spec, events: Events) -> None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 from rechub_cli.errors import UsageError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
+from rechub_cli.workflows.fitting import blaming_foreign
 from rechub_cli.workflows.load import open_trained
 from rechub_cli.workflows.newdata import check_columns, check_request, open_data, prepare_threads, report_unseen
 from rechub_cli.workflows.sources import check_counts, limited
@@ -56,6 +57,8 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
     if request.output is None:
         raise UsageError("--output is required (a file, or - for standard output)")
+    if "score" in request.keep:
+        raise UsageError("--keep score: the predictions are called score; rename the column")
     if request.output != "-":
         check_target(Path(request.output), request.overwrite)
     stop.events = events
@@ -77,13 +80,16 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     names = score_names(trained.encoder.schema.labels)
     loader = StreamLoader(rows, trained.encoder, request.batch_size or 8192, keep=request.keep, labels=False)
     done = 0
-    with open_writer(
-        request.output,
-        format=request.output_format,
-        overwrite=request.overwrite,
-        header=request.header,
-        stream=stdout,
-    ) as writer:
+    with (
+        blaming_foreign(trained.model, trained.spec.model.name, "scoring"),
+        open_writer(
+            request.output,
+            format=request.output_format,
+            overwrite=request.overwrite,
+            header=request.header,
+            stream=stdout,
+        ) as writer,
+    ):
         for scored in trained.scorer.batches(trained.model, loader):
             table = score_table(scored.scores, scored.extras, scored.rows.carried, names)
             writer.write(table)

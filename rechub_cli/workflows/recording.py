@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import platform
 import shutil
+import subprocess
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli import __version__, plugins
+from rechub_cli import plugins
 from rechub_cli.errors import Interrupted, NoInput, RechubError
 from rechub_cli.files import creating, write_text
 from rechub_cli.run.directory import Run, describe_failure
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import Record
+from rechub_cli.workflows.version import versions
 
 if TYPE_CHECKING:
     from rechub_cli.spec.model import Spec
     from rechub_cli.spec.read import ReadSpec
+    from rechub_cli.workflows.sources import Parts, Sources
 
 
 @contextlib.contextmanager
@@ -84,28 +86,69 @@ def keep_spec(run: Run, read: ReadSpec, spec: Spec) -> Path:
         (run.path / "spec.yaml").write_bytes(read.text)
     write_text(run.path / "spec.resolved.yaml", resolved_yaml(read, spec, run.path))
     kept = spec.model_dump(mode="json")
-    plugin = plugins.find("models", spec.model.name, read.base)
-    changes: dict[str, Any] = {}
-    if plugin.file is not None:
-        content = plugin.file.read_bytes()
-        place = run.path / "plugin" / plugin.file.name
-        with creating(place):
-            place.parent.mkdir()
-            place.write_bytes(content)
-        kept["model"]["name"] = f"./plugin/{plugin.file.name}:{plugin.attribute}"
-        changes["plugin"] = {"file": f"plugin/{plugin.file.name}", "sha256": hashlib.sha256(content).hexdigest()}
+    hashes: dict[str, str] = {}
+    trainer = kept["trainer"]
+    kept["model"]["name"] = keep_code("models", spec.model.name, read.base, run.path, hashes)
+    for role, kind in (("loss", "losses"), ("monitor", "metrics")):
+        if trainer[role]:
+            trainer[role] = keep_code(kind, trainer[role], read.base, run.path, hashes)
+    if trainer["metrics"]:
+        trainer["metrics"] = [keep_code("metrics", name, read.base, run.path, hashes) for name in trainer["metrics"]]
     kept["data"]["join"] = [
         {**join.model_dump(mode="json"), "file": copy_look_up(read.base / join.file, run.path, number)}
         for number, join in enumerate(spec.data.join)
     ]
     run.update(
-        **changes,
+        plugins=hashes,
         spec=kept,
         spec_file=str(read.path.absolute()),
         seed=spec.trainer.seed,
-        versions={"rechub": __version__, "python": platform.python_version()},
+        versions=versions(),
+        git=git_commit(read.base),
     )
     return read.base
+
+
+def keep_code(kind: str, name: str, base: Path, run: Path, hashes: dict[str, str]) -> str:
+    """Copy a local plugin file into the run, and return the name that means it there; other names stay."""
+    if ":" not in name:
+        return name
+    plugin = plugins.find(kind, name, base)
+    if plugin.file is None:
+        return name
+    content = plugin.file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    file = plugin.file.name
+    if hashes.get(file, digest) != digest:  # another file of the same name
+        file = f"{plugin.file.stem}_{digest[:8]}.py"
+    hashes[file] = digest
+    place = run / "plugin" / file
+    with creating(place):
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(content)
+    return f"./plugin/{file}:{plugin.attribute}"
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit that the spec's folder is at, where it is under version control."""
+    try:
+        said = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.stdout.strip()
+
+
+def describe_data(sources: Sources, parts: Parts, rows: Mapping[str, int | None]) -> dict[str, Any]:
+    """Which data a run learnt from: files, rows and a fingerprint of each part."""
+    found: dict[str, Any] = {}
+    for name, part in (("train", parts.train), ("valid", parts.valid), ("test", parts.test)):
+        if part is not None:
+            source = getattr(sources, name) or sources.train
+            files = [file.name for file in source.files]
+            found[name] = {"files": files, "rows": rows.get(name), "fingerprint": part.fingerprint()}
+    return found
 
 
 def copy_look_up(file: Path, run: Path, number: int) -> str:

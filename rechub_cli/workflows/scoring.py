@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def measure_and_write(
-    scorer: Scorer, model: nn.Module, loader: Iterable[Any], metrics: Sequence[str], target: Path
+    scorer: Scorer, model: nn.Module, loader: Iterable[Any], metrics: Sequence[Any], target: Path
 ) -> dict[str, float]:
     """One pass over labelled rows: their metrics, and their scores in a Parquet file."""
     from rechub_cli.data.writers import open_writer

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli.errors import SpecError
+from rechub_cli.errors import SpecError, UsageError
 from rechub_cli.run.directory import Run, check_output
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.run.table import clock
 from rechub_cli.workflows import fitting
+from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
-from rechub_cli.workflows.recording import keep_spec, recording
+from rechub_cli.workflows.recording import describe_data, keep_spec, recording
 from rechub_cli.workflows.sources import (
     Parts,
     Sources,
@@ -103,7 +104,9 @@ def train_ctr(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome
         RechubError: with the exit code of its kind; what was wrong before the first step leaves nothing behind.
     """
     check_counts(limit_rows=request.limit_rows, threads=request.threads)
-    check_output(request.output, request.overwrite)
+    if request.output == "-":
+        raise UsageError("--output names the run directory; a run cannot go to standard output")
+    check_output(request.output, request.overwrite, request.wait)
     try:
         read, spec, sources = read_and_resolve(request)
     except SpecError as error:
@@ -135,10 +138,13 @@ def _train(
 ) -> TrainOutcome:
     started = time.monotonic()
     importing = import_torch_meanwhile()
+    fitting.check_device(spec)
     parts = cut_parts(spec, sources, request.limit_rows)
     encoder = fit_encoder(spec, parts, events, stop)
+    check_memory(encoder.schema)
     encoder.save(run.path / "encoder")
     loaders = make_loaders(spec, parts, encoder, run.cache, events, stop)
+    run.update(data=describe_data(sources, parts, loaders.rows))
     importing.join()
 
     from rechub_cli.run import Checkpoints, RunWatcher
@@ -148,7 +154,7 @@ def _train(
     runtime.set_seed(spec.trainer.seed)
     model = fitting.build_model(spec, encoder.schema, base)
     watcher = RunWatcher(events, stop)
-    trainer = fitting.ctr_trainer(spec, encoder.schema, model, watcher, Checkpoints(run.path))
+    trainer = fitting.ctr_trainer(spec, encoder.schema, model, base, watcher, Checkpoints(run.path))
     run.update(device=str(trainer.device), training=True)
     describe_model(model, trainer, events)
     if loaders.valid is None:
@@ -158,8 +164,7 @@ def _train(
 
     with fitting.blaming_foreign(model, spec.model.name):
         trainer.fit(loaders.train, loaders.valid)
-
-    test = score_test(spec, parts, encoder, trainer, run, events)
+        test = score_test(spec, parts, encoder, trainer, base, run, events)
     best = watcher.best or {}
     run.update(best=best, test=test, seconds=round(time.monotonic() - started, 3))
     events.emit(
@@ -202,7 +207,7 @@ def _import_trainer() -> None:
 
 
 def score_test(
-    spec: Spec, parts: Parts, encoder: Encoder, trainer: CTRTrainer, run: Run, events: Events
+    spec: Spec, parts: Parts, encoder: Encoder, trainer: CTRTrainer, base: Path, run: Run, events: Events
 ) -> dict[str, float]:
     """Measure the best weights once on the test rows, and keep those rows' scores."""
     if parts.test is None:
@@ -212,11 +217,12 @@ def score_test(
 
     names = [spec.user, spec.item, spec.group, spec.time]
     columns = [name for name in names if name] + [label.column or name for name, label in spec.labels.items()]
-    keep = list(dict.fromkeys(columns))
+    keep = [name for name in dict.fromkeys(columns) if name != "score"]  # that of the model stands there
     loader = StreamLoader(parts.test, encoder, spec.trainer.batch_size, keep=keep, labels=True)
     batches = counted(loader, events, "test", parts.test.count_rows())
     target = run.path / "predictions" / "test.parquet"
-    metrics = measure_and_write(trainer.scorer, trainer.model, batches, fitting.metrics_of(spec), target)
+    wanted = fitting.load_named(fitting.metrics_of(spec), base)
+    metrics = measure_and_write(trainer.scorer, trainer.model, batches, wanted, target)
     said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     events.emit("eval.result", said, {"part": "test", **metrics})
     return metrics
@@ -228,14 +234,19 @@ def rehearse(
     """``--dry-run``: all of it up to one batch through the model, on the first rows; nothing is written."""
     from rechub_cli.data.loader import StreamLoader
     from rechub_cli.run import RunWatcher
+    from rechub_cli.trainers import runtime
 
+    fitting.check_device(spec)
     parts = cut_parts(spec, sources, min(request.limit_rows or 10_000, 10_000))
     encoder = fit_encoder(spec, parts, events, stop)
+    check_memory(encoder.schema)
+    runtime.prepare(request.threads)
     model = fitting.build_model(spec, encoder.schema, read.base)
-    trainer = fitting.ctr_trainer(spec, encoder.schema, model, RunWatcher(events, stop), None)
+    trainer = fitting.ctr_trainer(spec, encoder.schema, model, read.base, RunWatcher(events, stop), None)
     describe_model(model, trainer, events)
     for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
-        loss, rows = trainer.step(batch)
+        with fitting.blaming_foreign(model, spec.model.name):
+            loss, rows = trainer.step(batch)
         events.emit("message", f"one step over {rows:,} rows: loss {float(loss):.4f}; nothing was written")
         break
     return TrainOutcome(None, {}, {}, [])

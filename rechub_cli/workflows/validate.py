@@ -16,6 +16,7 @@ from rechub_cli.workflows.train import data_sugar, read_and_resolve
 if TYPE_CHECKING:
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.spec.model import Spec
+    from rechub_cli.workflows.checks import Seen
 
 UNSEEN_SHARE = 0.05  # above this a part is remarked upon
 ONE_SIDED = 0.001  # a label this rare
@@ -32,6 +33,7 @@ class ValidateRequest:
     test: str | None = None
     input_format: str = "auto"
     limit_rows: int | None = None
+    runs_dir: str = "runs"  # where a training would write
     print_only: bool = False  # resolve the spec, and leave the rows alone
 
     def sugar(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def validate(request: ValidateRequest, events: Events, stop: Stop) -> ValidateOu
         NoInput: the spec or a file is missing.
     """
     from rechub_cli.spec.render import resolved_yaml
+    from rechub_cli.workflows.checks import faults_of, remarks_of
 
     check_counts(limit_rows=request.limit_rows)
     read, spec, sources = read_and_resolve(request)
@@ -99,12 +102,16 @@ def validate(request: ValidateRequest, events: Events, stop: Stop) -> ValidateOu
         outcome.faults.append(str(error))
         return outcome
     outcome.features = describe(encoder, spec)
+    seen: dict[str, Seen] = {}
     for name, rows in named(parts).items():
         try:
-            outcome.parts[name] = inspect(encoder, rows, name, events, stop)
+            outcome.parts[name], seen[name] = inspect(encoder, spec, rows, name, events, stop)
         except DataError as error:
             outcome.faults.append(str(error))
+    outcome.faults += faults_of(encoder.schema, seen, spec, request.runs_dir)
     outcome.warnings += remarks(outcome.parts, spec)
+    if "train" in seen:
+        outcome.warnings += remarks_of(encoder, seen, outcome.parts, spec)
     return outcome
 
 
@@ -113,7 +120,9 @@ def named(parts: Parts) -> dict[str, Any]:
     return {name: rows for name, rows in found.items() if rows is not None}
 
 
-def inspect(encoder: Encoder, rows: Any, part: str, events: Events, stop: Stop) -> dict[str, Any]:
+def inspect(
+    encoder: Encoder, spec: Spec, rows: Any, part: str, events: Events, stop: Stop
+) -> tuple[dict[str, Any], Seen]:
     """Encode all rows of a part: how many, the labels' means, what share of each feature is unseen or missing.
 
     Raises:
@@ -121,11 +130,17 @@ def inspect(encoder: Encoder, rows: Any, part: str, events: Events, stop: Stop) 
     """
     import numpy as np
 
+    from rechub_cli.workflows.checks import MANY_ROWS, Seen
+
+    seen = Seen((rows.count_rows() or 0) > MANY_ROWS)
+    times = [name for name in (spec.time,) if name in rows.schema.names]
+    columns = list(dict.fromkeys([*encoder.columns, *encoder.label_columns, *times]))
     n_rows, unseen, missing = 0, dict[str, int](), dict[str, int]()
     sums: Any = 0.0
     counts: Any = 0
-    for chunk in rows.tables(columns=list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))):
+    for chunk in rows.tables(columns=columns):
         block = encoder.encode(chunk)
+        seen.add(chunk, block, spec)
         n_rows += len(chunk)
         for counted, new in ((unseen, block.unseen), (missing, block.missing)):
             for name, count in new.items():
@@ -138,12 +153,13 @@ def inspect(encoder: Encoder, rows: Any, part: str, events: Events, stop: Stop) 
     if n_rows == 0:
         raise DataError(f"{part} has no rows; check the files, the filter and the split")
     means = {name: float(sums[i] / counts[i]) if counts[i] else None for i, name in enumerate(encoder.schema.labels)}
-    return {
+    facts = {
         "rows": n_rows,
         "label_mean": {name: mean for name, mean in means.items() if mean is not None},
         "unseen": {name: count / n_rows for name, count in unseen.items() if count},
         "missing": {name: count / n_rows for name, count in missing.items() if count},
     }
+    return facts, seen
 
 
 def describe(encoder: Encoder, spec: Spec) -> dict[str, str]:
