@@ -43,13 +43,17 @@ def build_optimizers(
             ``same``. ``lr``: that of the dense optimizer (``rowwise_adagrad``: 0.02) if not given.
 
     Raises:
-        SpecError: the name is unknown, or ``l2`` is asked of an optimizer that has no weight decay.
+        SpecError: the name or a key is unknown, or ``l2`` is asked of an optimizer that has no weight decay.
     """
     params = dict(optimizer_params or {})
     tables = [module for module in model.modules() if isinstance(module, EmbeddingTable)]
     if not tables:
         return [optimizer_fn(model.parameters(), **params)]
-    wanted = {"name": "auto", "lr": None, "l2": 0.0, **(embedding_optimizer or {})}
+    wanted: dict[str, Any] = {"name": "auto", "lr": None, "l2": 0.0}
+    for key, value in (embedding_optimizer or {}).items():
+        if key not in wanted:
+            raise SpecError(f"embedding_optimizer: {key!r} is not known; known: {', '.join(wanted)}")
+        wanted[key] = value
     names = {id(table.weight): _choose(wanted["name"], optimizer_fn, table) for table in tables}
     for table in tables:
         table.sparse_grad = names[id(table.weight)] != "same"

@@ -237,11 +237,13 @@ class CTRTrainer:
                 values = values + self.offset
             loss = self.loss(values, labels, rows.weights)
         elif self.probability_loss:
+            if self.offset is not None:  # the same in terms of probabilities
+                values = values / (values + (1 - values) * (-self.offset).exp())
             loss = probability_bce(values, labels, rows.weights)
         else:
             loss = self.loss(values, labels, rows.weights)
         if prediction.aux_loss is not None:
-            loss = loss + prediction.aux_loss
+            loss = loss + torch.as_tensor(prediction.aux_loss).mean()  # one for each replica, perhaps
         return loss
 
 

@@ -75,7 +75,7 @@ class Loop:
     ) -> None:
         self.trainer = trainer
         self.n_epoch = n_epoch
-        self.patience = patience
+        self.patience = max(patience, 1)
         self.monitor = monitor
         self.higher_is_better = higher_is_better
         self.watcher = watcher
@@ -84,6 +84,7 @@ class Loop:
         self.seed = seed
         self.at = Progress()
         self.loss_sum = self._zero()
+        self.validated = 0.0  # seconds of validation within the epoch that runs
         self._resumed: dict[str, Any] | None = None
 
     def fit(self, loader: Iterable[Any], valid: Iterable[Any] | None, checkpoints: Checkpoints) -> None:
@@ -147,6 +148,8 @@ class Loop:
         trainer.model.train()
         began = time.perf_counter()
         for item in self._rest(loader):
+            if valid is not None and self._due():
+                self._evaluate_within(valid, began)
             loss, rows = trainer.step(item)
             self.loss_sum.add_(loss, alpha=rows)
             at.step += 1
@@ -159,15 +162,13 @@ class Loop:
             signal = watcher.stop_requested()
             if signal is not None:
                 raise Interrupted(signal)
-            if (
-                self.eval_every_steps
-                and valid is not None
-                and at.step % self.eval_every_steps == 0
-                and at.epoch_step != steps
-            ):
-                self._evaluate_within(valid, began)
-        if at.epoch_step == 0:
+        if at.epoch_step == 0 and at.epoch == 0:
             raise DataError("the training loader is empty: there are no rows to train on")
+        if at.epoch_step == 0:
+            raise DataError(
+                f"the training loader yields nothing in epoch {at.epoch + 1}: it must be readable more than once,"
+                " as a list or a DataLoader is and a generator is not"
+            )
         return self._mean_loss()
 
     def _rest(self, loader: Iterable[Any]) -> Iterator[Any]:
@@ -187,9 +188,18 @@ class Loop:
             )
         return mean
 
+    def _due(self) -> bool:
+        """Whether there is to be a validation before the next step, after a resume too."""
+        at, every = self.at, self.eval_every_steps
+        if not every or not at.step or at.step % every:
+            return False
+        return not at.records or at.records[-1]["step"] != at.step
+
     def _evaluate_within(self, valid: Iterable[Any], began: float) -> None:
-        trained = time.perf_counter() - began
+        paused = time.perf_counter()
         metrics = self.trainer.evaluate_metrics(self.trainer.model, valid)
+        trained = paused - began - self.validated
+        self.validated += time.perf_counter() - paused
         record = self._record(metrics, self._judge(metrics), began, trained)
         self._save(metrics, record.best)
         text = " ".join(f"val_{name} {value:.4f}" for name, value in metrics.items())
@@ -197,7 +207,7 @@ class Loop:
 
     def _end_epoch(self, valid: Iterable[Any] | None, began: float) -> None:
         at = self.at
-        trained = time.perf_counter() - began
+        trained = time.perf_counter() - began - self.validated
         metrics = self.trainer.evaluate_metrics(self.trainer.model, valid) if valid is not None else {}
         best = self._judge(metrics) if valid is not None else True
         if best:
@@ -216,6 +226,7 @@ class Loop:
     def _next_epoch(self) -> None:
         at = self.at
         at.epoch, at.epoch_step, at.epoch_rows, at.improved = at.epoch + 1, 0, 0, False
+        self.validated = 0.0
         self.loss_sum.zero_()
 
     def _judge(self, metrics: Mapping[str, float]) -> bool:
@@ -256,7 +267,8 @@ class Loop:
 
     def _save(self, metrics: Mapping[str, float], best: bool) -> None:
         assert self.checkpoints is not None
-        self.checkpoints.save(self.at.step, self.at.epoch, bare(self.trainer.model), self.state(), metrics, best)
+        state = self.state() if getattr(self.checkpoints, "keeps_state", True) else {}
+        self.checkpoints.save(self.at.step, self.at.epoch, bare(self.trainer.model), state, metrics, best)
 
     def _zero(self) -> Tensor:
         device = self.trainer.device

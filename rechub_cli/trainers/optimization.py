@@ -25,7 +25,8 @@ class Optimization:
         scheduler_fn: any torch scheduler, or a callable that makes one from ``(optimizer, **params)``.
         scheduler_params: its parameters, and ``step``: ``"batch"`` or ``"epoch"`` says when it moves. By
             default OneCycleLR and CyclicLR move at every batch, the others at the end of each epoch;
-            ReduceLROnPlateau follows the monitored metric, in its direction.
+            ReduceLROnPlateau follows the monitored metric, in its direction. Where embeddings have an lr of their
+            own, the bounds of OneCycleLR and CyclicLR keep its proportion to the others'.
         regularization_params: ``embedding_l1, embedding_l2, dense_l1, dense_l2``: the penalty added to the
             loss is ``l1 * sum(abs(w)) + l2 * sum(w ** 2)``.
         clip_norm: the gradients' norm is at most this.
@@ -80,20 +81,26 @@ class Optimization:
         if self.scheduler_fn is ReduceLROnPlateau:
             params.setdefault("mode", "max" if higher_is_better else "min")
         if self.scheduler_fn is OneCycleLR and not params.keys() & {"total_steps", "epochs", "steps_per_epoch"}:
-            if steps_per_epoch is None:
+            steps = 1 if self.moment == "epoch" else steps_per_epoch
+            if steps is None:
                 raise SpecError(
                     "scheduler_params: OneCycleLR needs total_steps, for the loader does not know its length"
                 )
-            params["total_steps"] = n_epoch * steps_per_epoch
+            params["total_steps"] = n_epoch * steps
+        lr = self.lr
         for optimizer in self.optimizers:
-            self.schedulers.append(self._scheduler(optimizer, params))
+            self.schedulers.append(self._scheduler(optimizer, params, lr))
         self.per_batch = self.moment == "batch" or (self.moment is None and isinstance(self.schedulers[0], PER_BATCH))
 
-    def _scheduler(self, optimizer: Optimizer, params: dict[str, Any]) -> Any:
+    def _scheduler(self, optimizer: Optimizer, params: dict[str, Any], lr: float) -> Any:
         assert self.scheduler_fn is not None
         no_momentum = not optimizer.defaults.keys() & {"momentum", "betas"}
         if no_momentum and self.scheduler_fn in PER_BATCH:
             params = {**params, "cycle_momentum": False}
+        if self.scheduler_fn in PER_BATCH and lr:
+            ratios = [group["lr"] / lr for group in optimizer.param_groups]
+            bounds = {key: params[key] for key in ("base_lr", "max_lr") if isinstance(params.get(key), int | float)}
+            params = {**params, **{key: [bound * ratio for ratio in ratios] for key, bound in bounds.items()}}
         try:
             return self.scheduler_fn(optimizer, **params)
         except (TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,8 @@ def _pack(value: Any, path: str, flat: dict[str, Any]) -> Any:
         return {"float": str(value)}
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Counter):  # milestones of a scheduler
+        return {"counts": list(value.items())}
     if isinstance(value, Mapping):
         return {"items": [[key, _pack(item, f"{path}/{key}", flat)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
@@ -55,4 +58,6 @@ def _unpack(value: Any, flat: Mapping[str, Any]) -> Any:
         return flat[value["tensor"]]
     if "float" in value:
         return float(value["float"])
+    if "counts" in value:
+        return Counter(dict(value["counts"]))
     return {key: _unpack(item, flat) for key, item in value["items"]}

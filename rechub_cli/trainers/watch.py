@@ -49,7 +49,10 @@ class Watcher(Protocol):
 
 
 class Checkpoints(Protocol):
-    """Keeps the weights and what a resumed training needs: the last, and the best."""
+    """Keeps the weights and what a resumed training needs: the last, and the best.
+
+    One that has no use for ``state`` says ``keeps_state = False`` and is given none.
+    """
 
     def save(
         self,
@@ -93,14 +96,16 @@ class LogWatcher:
 
 
 class ModelFile:
-    """The best weights in memory, and in ``model_path/model.pth`` as a plain state_dict.
+    """The best weights in memory, and in ``model_path/model.pth`` as a plain state_dict; no state for resuming.
 
     Raises:
         CannotCreate: the folder cannot be made or written; told before training.
     """
 
+    keeps_state = False
+
     def __init__(self, model_path: str | Path) -> None:
-        self.path = Path(model_path) / "model.pth"
+        self.path = Path(model_path).expanduser() / "model.pth"
         with creating(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(self.path.parent, os.W_OK):
@@ -117,7 +122,10 @@ class ModelFile:
         best: bool,
     ) -> None:
         if best:
-            self.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            self.best = {
+                name: value.detach().clone() if isinstance(value, Tensor) else value
+                for name, value in model.state_dict().items()
+            }
             with atomic(self.path) as file:
                 torch.save(self.best, file)
 
