@@ -73,3 +73,28 @@ def test_numbers_of_both_kinds_and_widths_keep_their_columns() -> None:
     assert {name: vector.shape[1] for name, vector in vectors.items()} == {"a": 2, "b": 3, "d": 2}
     assert plain.tolist() == [[10.0, 11.0, 12.0]]
     assert (vectors["a"].tolist(), vectors["d"].tolist()) == ([[0.5, 0.0]], [[0.25, 0.0]])
+
+
+def test_first_order_weights_of_a_periodic_number_may_be_negative() -> None:
+    torch.manual_seed(0)
+    schema = Schema(tuple(Feature(f"x{i}", "dense", 4, numeric_embedding="periodic") for i in range(8)))
+    numbers = torch.randn(64, 8)
+    weights, _ = NumberEmbedding(schema, dim=1)(numbers)
+    assert all(weight.std() > 0 for weight in weights.values())
+    assert min(weight.min() for weight in weights.values()) < 0
+    vectors, _ = NumberEmbedding(schema)(numbers)
+    assert min(vector.min() for vector in vectors.values()) == 0
+
+
+def test_a_periodic_number_fits_a_wave_within_one_deviation() -> None:
+    torch.manual_seed(0)
+    numbers = torch.randn(512, 1)
+    wanted = (6 * numbers).sin()
+    embedding = Periodic(1, 1, relu=False)
+    optimizer = torch.optim.Adam(embedding.parameters(), lr=0.02)
+    for _ in range(150):
+        loss = (embedding(numbers)[:, 0] - wanted).pow(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.02  # a constant leaves 0.5
