@@ -212,7 +212,10 @@ class CTRTrainer:
         return self.loop.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Let the next ``fit`` continue where ``state`` was taken; load the weights into the model yourself."""
+        """Let the next ``fit`` continue where ``state`` was taken; load the weights into the model yourself.
+
+        Where no later epoch is better, the best weights are those that ``checkpoints``, or ``model.pth``, had before.
+        """
         self.loop.load_state(state)
 
     def step(self, item: Any) -> tuple[Tensor, int]:

@@ -118,7 +118,8 @@ class Scorer:
     ) -> dict[str, float]:
         """The metrics over all rows of a loader; ``<metric>_<label>`` where there are several labels.
 
-        ``each`` is handed every scored batch on the way, say to write it.
+        Rows whose label is masked, or whose weight is 0, are left out. ``each`` is handed every scored batch on the
+        way, say to write it.
 
         Raises:
             DataError: no rows, or no labels.
@@ -150,6 +151,8 @@ class Scorer:
         tasks = self.tasks or tuple(Task(str(i)) for i in range(scores.shape[1]))
         for column, task in enumerate(tasks):
             pick = ~np.isnan(labels[:, column])
+            if weights is not None:
+                pick &= weights > 0  # else a metric may divide by nothing
             for name, metric in metrics.items():
                 if task.type not in metric.tasks:
                     continue

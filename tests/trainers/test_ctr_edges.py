@@ -1,6 +1,7 @@
 """What users do at the edges of the API: odd paths, odd losses, odd loaders, odd schedulers."""
 
 import json
+import math
 from collections import Counter
 
 import pytest
@@ -31,6 +32,16 @@ def through_json(state):
 def with_table(**options):
     schema = Schema((Feature("item", "sparse", 4, 10),), (Task("click"),))
     return CTRTrainer(plugins.load("models", "mlp")(schema, hidden_dims=[4]), **options)
+
+
+def test_rows_of_weight_zero_count_in_no_metric():
+    metrics = ["auc", "accuracy", "ne", "gauc", "ndcg", "rmse", "f1", "ece", "logloss"]
+    trainer = CTRTrainer(Constant(1.0), metrics=metrics)
+    x, y, group = torch.zeros(4, 3), torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.zeros(4, dtype=torch.int64)
+    some = trainer.evaluate_metrics(trainer.model, [batch(x, y, torch.tensor([1.0, 1.0, 1.0, 0.0]), group)])
+    assert some == trainer.evaluate_metrics(trainer.model, [batch(x[:3], y[:3], torch.ones(3), group[:3])])
+    none = trainer.evaluate_metrics(trainer.model, [batch(x, y, torch.zeros(4), group)])
+    assert all(math.isnan(value) for value in none.values())
 
 
 def test_a_model_path_may_name_the_home_folder(tmp_path, monkeypatch):
