@@ -1,5 +1,7 @@
 """Errors a user can act on, each with the documented exit code of the command that raises it."""
 
+import signal
+
 
 class RechubError(Exception):
     """One clear message: what is wrong, where, and the remedy.
@@ -77,5 +79,5 @@ class Interrupted(RechubError):
     kind = "interrupted"
 
     def __init__(self, signal_number: int, message: str = "") -> None:
-        super().__init__(message or f"stopped by signal {signal_number}")
+        super().__init__(message or f"stopped by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number

@@ -42,6 +42,7 @@ def evaluate(
     metric: Metrics = None,
     require: Require = None,
     fail_if: FailIf = None,
+    date: options.Date = None,
     input_format: options.InputFormat = "auto",
     limit_rows: options.LimitRows = None,
     batch_size: options.BatchSize = None,
@@ -52,13 +53,14 @@ def evaluate(
     """Compute a trained model's metrics on labelled data."""
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
+    from rechub_cli.workflows.dates import dated
     from rechub_cli.workflows.evaluate import EvaluateRequest, evaluate
 
     with Stop(console.interrupted) as stop:
         outcome = evaluate(
             EvaluateRequest(
                 run=run,
-                data=data,
+                data=dated(data, date),
                 metrics=tuple(metric or ()),
                 require=tuple(require or ()),
                 fail_if=tuple(fail_if or ()),

@@ -26,7 +26,7 @@ Keys = Annotated[bool, typer.Option("--keys", help="Every key a spec for this mo
 
 
 def models_app() -> typer.Typer:
-    app = typer.Typer(help="What can be named in a spec; alone: the list.")
+    app = typer.Typer(help="Models, metrics and all else a spec can name.")
 
     @app.callback(invoke_without_command=True)
     def alone(context: typer.Context) -> None:
@@ -40,7 +40,7 @@ def models_app() -> typer.Typer:
 
 
 def list_plugins(console: Console, kind: Kind = None) -> None:
-    """List models, losses, metrics and readers, those of installed plugins too."""
+    """List all plugins, those of other packages too."""
     from rechub_cli.workflows.models import list_plugins
 
     found = list_plugins(kind)

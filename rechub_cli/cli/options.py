@@ -122,6 +122,16 @@ Data = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+Date = Annotated[
+    str | None,
+    typer.Option(
+        "--date",
+        metavar="YYYY-MM-DD",
+        help="What {date} and {date-1} in paths mean; today (UTC) by default.",
+        show_default=False,
+        rich_help_panel=_DATA,
+    ),
+]
 InputFormat = Annotated[
     str,
     typer.Option(

@@ -41,6 +41,7 @@ def predict(
     data: options.Data = None,
     output: OutputFile = None,
     keep: Keep = None,
+    date: options.Date = None,
     input_format: options.InputFormat = "auto",
     output_format: OutputFormat = None,
     no_header: NoHeader = False,
@@ -54,6 +55,7 @@ def predict(
     """Score raw rows with a trained model, in their order."""
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
+    from rechub_cli.workflows.dates import dated
     from rechub_cli.workflows.predict import PredictRequest, predict
 
     if output == "-" and console.output.json:
@@ -62,8 +64,8 @@ def predict(
         outcome = predict(
             PredictRequest(
                 run=run,
-                data=data,
-                output=output,
+                data=dated(data, date),
+                output=dated(output, date),
                 keep=tuple(
                     dict.fromkeys(name.strip() for one in keep or () for name in one.split(",") if name.strip())
                 ),

@@ -38,6 +38,7 @@ def train_ctr(
     train: options.Train = None,
     valid: options.Valid = None,
     test: options.Test = None,
+    date: options.Date = None,
     input_format: options.InputFormat = "auto",
     limit_rows: options.LimitRows = None,
     device: options.Device = None,
@@ -49,6 +50,7 @@ def train_ctr(
     """Train a CTR model; print its run directory."""
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
+    from rechub_cli.workflows.dates import dated
     from rechub_cli.workflows.train import TrainRequest, train_ctr
 
     with Stop(console.interrupted) as stop:
@@ -56,15 +58,15 @@ def train_ctr(
             TrainRequest(
                 spec=spec,
                 overrides=tuple(overrides or ()),
-                output=output,
+                output=dated(output, date),
                 runs_dir=os.environ.get("RECHUB_RUNS_DIR") or "runs",
                 epochs=epochs,
                 batch_size=batch_size,
                 lr=lr,
                 seed=seed,
-                train=train,
-                valid=valid,
-                test=test,
+                train=dated(train, date),
+                valid=dated(valid, date),
+                test=dated(test, date),
                 input_format=input_format,
                 limit_rows=limit_rows,
                 device=device,

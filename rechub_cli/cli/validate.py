@@ -22,13 +22,15 @@ def validate(
     train: options.Train = None,
     valid: options.Valid = None,
     test: options.Test = None,
+    date: options.Date = None,
     input_format: options.InputFormat = "auto",
     limit_rows: options.LimitRows = None,
     print_spec: Print = False,
 ) -> None:
-    """Check a spec and its data: everything that can be known before training."""
+    """Check a spec and its data before training."""
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
+    from rechub_cli.workflows.dates import dated
     from rechub_cli.workflows.validate import ValidateRequest, validate
 
     with Stop(console.interrupted) as stop:
@@ -36,9 +38,9 @@ def validate(
             ValidateRequest(
                 spec=spec,
                 overrides=tuple(overrides or ()),
-                train=train,
-                valid=valid,
-                test=test,
+                train=dated(train, date),
+                valid=dated(valid, date),
+                test=dated(test, date),
                 input_format=input_format,
                 limit_rows=limit_rows,
                 runs_dir=os.environ.get("RECHUB_RUNS_DIR") or "runs",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rechub_cli.run.table import cell, columns, heading
+from rechub_cli.run.table import cell, columns, heading, only_best
 
 Points = Sequence[tuple[float, float]]  # (step, value)
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 440, 240, 60, 14, 40, 12
@@ -66,13 +66,14 @@ def page(title: str, rows: Sequence[Mapping[str, Any]], losses: Points = ()) -> 
         losses: (step, training loss of that step's batch), as many as there are.
     """
     names = [name for name in columns(rows) if name != "best"]
+    rows = only_best(rows)
     body = "\n".join(
         f"<tr{' class=best' if row.get('best') else ''}>"
         + "".join(f"<td>{html.escape(cell(name, row))}</td>" for name in names)
         + "</tr>"
         for row in rows
     )
-    best = next((row for row in reversed(rows) if row.get("best")), None)
+    best = next((row for row in rows if row["best"]), None)
     return PAGE.format(
         title=html.escape(title),
         summary=html.escape(summary(rows, best)),

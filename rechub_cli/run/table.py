@@ -34,13 +34,19 @@ def table_text(rows: Sequence[Row]) -> str:
     for column in table.columns:
         column.justify = "right"
         column.no_wrap = True
-    for row in rows:
+    for row in only_best(rows):
         table.add_row(*[cell(name, row) for name in names])
     console = Console(file=io.StringIO(), width=20 * len(names) + 20, color_system=None, highlight=False, markup=False)
     console.print(table)
     text = console.file
     assert isinstance(text, io.StringIO)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip()) + "\n"
+
+
+def only_best(rows: Sequence[Row]) -> list[Row]:
+    """Every epoch that was the best so far is marked as such; afterwards only the last of them is."""
+    last = max((place for place, row in enumerate(rows) if row.get("best")), default=None)
+    return [{**row, "best": place == last} for place, row in enumerate(rows)]
 
 
 def heading(name: str) -> str:

@@ -121,14 +121,12 @@ def remarks_of(encoder: Encoder, seen: Mapping[str, Seen], parts: Mapping[str, A
             yield f"{feature.name} has but one value in train"
     yield from overlaps(seen)
     yield from order_in_time(seen, spec)
-    for part, found in seen.items():
-        for name, (cut, longest) in found.lengths.items():
-            share = cut / max(parts[part]["rows"], 1)
-            if share > CUT:
-                yield (
-                    f"{part}: {share:.1%} of {name} are longer than max_len, the longest has {longest:,} values:"
-                    " only the last ones are used"
-                )
+    for name, (cut, longest) in seen["train"].lengths.items():
+        if cut > CUT * rows:
+            yield (
+                f"train: {cut / rows:.1%} of {name} are longer than max_len, the longest has {longest:,} values:"
+                " only the last ones are used"
+            )
 
 
 def overlaps(seen: Mapping[str, Seen]) -> Iterator[str]:

@@ -109,7 +109,7 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     """
     from rechub_cli.workflows.fitting import blaming_foreign, load_named, metrics_of
 
-    data = check_request(request.run, request.data)
+    data = check_request(request.run, request.data, request.input_format)
     check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
     stop.events = events
     gates = [Gate.parse("--require", text) for text in request.require]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rechub_cli.errors import RechubError, UsageError
+from rechub_cli.errors import RechubError, SpecError, UsageError
 from rechub_cli.plugins import KINDS, describe, names, summary
 
 
@@ -26,13 +26,16 @@ def show_plugin(name: str, kind: str | None = None) -> dict[str, Any]:
     """One plugin and its options; without ``kind`` a model, or the first other kind that has the name.
 
     Raises:
-        SpecError: no plugin has this name.
+        UsageError: no plugin has this name.
     """
     if kind is None:
         having = [each for each in KINDS if name.lower() in names(each)]
         kind = having[0] if having else "models"
     kind = known_kind(kind)
-    found = describe(kind, name)
+    try:
+        found = describe(kind, name)
+    except SpecError as error:
+        raise UsageError(str(error)) from error
     return {
         "kind": kind,
         "name": found.name,
@@ -51,7 +54,10 @@ def keys_of(name: str) -> list[dict[str, str]]:
     """Every dotted key of a spec for this model, with type and default."""
     from rechub_cli.spec.render import keys
 
-    return keys(name)
+    try:
+        return keys(name)
+    except SpecError as error:
+        raise UsageError(str(error)) from error
 
 
 def spec_schema() -> dict[str, Any]:

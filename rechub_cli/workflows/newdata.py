@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from rechub_cli.data.source import Source
     from rechub_cli.workflows.load import Trained
 
+FORMATS = ("auto", "parquet", "csv", "tsv", "jsonl", "arrow")
 
-def check_request(run: str, data: str | None) -> str:
+
+def check_request(run: str, data: str | None, input_format: str) -> str:
     """The data's path, after what needs no file to be opened.
 
     Raises:
@@ -29,6 +31,8 @@ def check_request(run: str, data: str | None) -> str:
         raise UsageError("--data is required (a file, or - for standard input)")
     if data == "-" and (sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()):
         raise UsageError("--data - reads standard input, and nothing is piped in")
+    if input_format not in FORMATS:
+        raise UsageError(f"--input-format is {input_format!r}; it can be {', '.join(FORMATS)}")
     if not Path(run).exists():
         raise NoInput(f"{run} does not exist; RUN is a run directory, made by train-ctr")
     return data
@@ -91,9 +95,9 @@ def check_columns(data: str, source: Source, needed: Sequence[str]) -> None:
     there = source.column_kinds()
     missing = [name for name in needed if name not in there]
     if missing:
-        words = "columns" if len(missing) > 1 else "column"
+        columns, are = ("columns", "are") if len(missing) > 1 else ("column", "is")
         raise DataError(
-            f"{data} lacks the {words} {', '.join(missing)}, which the model needs; columns there: {', '.join(there)}"
+            f"{data} lacks the {columns} {', '.join(missing)}, which {are} needed; columns there: {', '.join(there)}"
         )
 
 

@@ -53,7 +53,7 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     """
     from rechub_cli.data.writers import check_target
 
-    data = check_request(request.run, request.data)
+    data = check_request(request.run, request.data, request.input_format)
     check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
     if request.output is None:
         raise UsageError("--output is required (a file, or - for standard output)")

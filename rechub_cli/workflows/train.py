@@ -272,4 +272,4 @@ def best_of(best: dict[str, Any]) -> dict[str, Any]:
 def describe_best(spec: Spec, best: dict[str, Any], seconds: float) -> str:
     name = f"val_{fitting.monitor_of(spec)}"
     value = f", {name} {best[name]:.4f}" if best.get(name) is not None else ""
-    return f"best epoch {best.get('epoch')}{value}   total {clock(seconds)}"
+    return f"epoch {best.get('epoch')}{value}   total {clock(seconds)}"

@@ -1,5 +1,6 @@
 """Promises of the command line that are easily broken: flags that meet, streams that are gone, gates, code of a run."""
 
+import datetime
 import json
 import os
 import shutil
@@ -231,3 +232,14 @@ def test_a_run_says_what_it_was_made_of(trained):
     assert info["data"]["train"]["files"] == ["train.parquet"]
     assert len(info["data"]["valid"]["fingerprint"]) >= 32
     assert "git" in info
+
+
+def test_days_in_paths(trained, data, tmp_path, here):
+    shutil.copy(data / "test.csv", tmp_path / "log-2026-02-28.csv")
+    arguments = ["-d", "log-{date-1}.csv", "-o", "scores-{date}.csv", "--date", "2026-03-01"]
+    ended = here("predict", trained[0], *arguments, cwd=tmp_path)
+    assert (ended.code, ended.out) == (0, "scores-2026-03-01.csv\n"), ended.err
+    ended = here("predict", trained[0], *arguments[:-1], "tomorrow", cwd=tmp_path)
+    assert (ended.code, "YYYY-MM-DD" in ended.err) == (2, True)
+    today = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    assert today in here("evaluate", trained[0], "-d", "log-{date}.csv", cwd=tmp_path).err

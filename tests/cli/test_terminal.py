@@ -29,8 +29,8 @@ def test_training_shows_facts_a_table_a_bar_and_what_to_do_next(data, tmp_path):
     code, shown = see(["train-ctr", str(data / "spec.yaml"), "-o", "run"], tmp_path)
     text = ANSI.sub("", shown)
     assert code == 0
-    for expected in ("✔ spec      spec.yaml, deepfm", "→ run       run", "EPOCH", "VAL_AUC", "✔ best      best epoch",
-                     "next      rechub evaluate run", "━"):  # fmt: skip
+    for expected in ("✔ spec      spec.yaml, deepfm", "→ run       run", "EPOCH", "VAL_AUC",
+                     "✔ best      epoch 2, val_auc 0.", "next      rechub evaluate run", "━"):  # fmt: skip
         assert expected in text
     assert text.rstrip().splitlines()[-1] == "run"
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")  # the cursor is back
