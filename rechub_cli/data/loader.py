@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from rechub_cli.data.batches import join
 from rechub_cli.data.block import Block, concatenate, take
 from rechub_cli.data.blocks import BLOCK_ROWS, BlockReader, Blocks
 from rechub_cli.data.encoder import Encoder
+from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.data.prefetch import prefetch
 from rechub_cli.errors import DataError
 
@@ -137,8 +138,9 @@ def _read(reader: BlockReader, window: list[tuple[int, int]], rows: np.ndarray) 
 class StreamLoader:
     """Rows encoded as they are read, without a cache: ``(Batch, the kept columns)``.
 
-    The Arrow columns named by ``keep`` travel beside their rows (None where none is asked for). ``shuffle`` mixes rows
-    within a chunk, and depends on (seed, epoch) only. ``unseen``, ``missing`` and ``rows`` count what was met.
+    The Arrow columns named by ``keep`` travel beside their rows (None where none is asked for). ``shuffle`` draws each
+    batch from a window of as many rows as the Loader's, which later rows refill; it depends on (seed, epoch) only.
+    ``unseen``, ``missing`` and ``rows`` count what was met.
     """
 
     def __init__(
@@ -180,25 +182,29 @@ class StreamLoader:
         layout, size = self.encoder.layout(self.labels), self.batch_size
         columns = [*self.encoder.columns, *(self.encoder.label_columns if self.labels else []), *self.keep]
         enough = size + min(size, 2)  # rows in sight when a batch is made, so that no single row is left for the last
-        rest: tuple[Block, pa.Table] | None = None
-        for number, chunk in enumerate(self.source.tables(columns=list(dict.fromkeys(columns)))):
-            block, table = self.encoder.encode(chunk, labels=self.labels), chunk.table.select(self.keep)
-            self._count(block)
-            order = np.arange(len(block))
+        random = np.random.default_rng([self.seed % 2**63, epoch])
+        waiting: tuple[Block, pa.Table] | None = None
+        for chunk in chain(self.source.tables(list(dict.fromkeys(columns)), CHUNK_ROWS), [None]):
+            if chunk is not None:
+                block, table = self.encoder.encode(chunk, labels=self.labels), chunk.table.select(self.keep)
+                self._count(block)
+                if waiting is not None:
+                    block, table = concatenate([waiting[0], block]), pa.concat_tables([waiting[1], table])
+            elif waiting is not None:
+                block, table = waiting
+            else:
+                return
+            order, starts, at = np.arange(len(block)), block.starts(), 0
             if self.shuffle:
-                order = np.random.default_rng([self.seed % 2**63, epoch, number]).permutation(len(block))
-            if rest is not None:
-                order = np.concatenate([np.arange(len(rest[0])), order + len(rest[0])])
-                block, table = concatenate([rest[0], block]), pa.concat_tables([rest[1], table])
-            starts, at = block.starts(), 0
-            while len(order) - at >= enough:
+                order = random.permutation(order)
+            reserve = WINDOW_BLOCKS * BLOCK_ROWS if self.shuffle and chunk is not None else 0
+            while len(order) - at >= enough + reserve:
                 taken = order[at : at + size]
                 yield join(layout, [take(block, starts, taken)]), self._kept(table, taken)
                 at += size
-            left = take(block, starts, order[at:])
-            rest = left, table.take(order[at:])
-        if rest is not None and len(rest[0]):
-            yield join(layout, [rest[0]]), rest[1] if self.keep else None
+            waiting = take(block, starts, order[at:]), table.take(order[at:])
+        if waiting is not None and len(waiting[0]):
+            yield join(layout, [waiting[0]]), waiting[1] if self.keep else None
 
     def _kept(self, table: pa.Table, rows: np.ndarray) -> pa.Table | None:
         if not self.keep:

@@ -207,6 +207,7 @@ def test_a_shuffled_stream_mixes_rows_and_keeps_them_whole() -> None:
     order = numbers(batch for batch, _ in first)
     assert sorted(order) == list(range(3000))
     assert order != list(range(3000))
+    assert {number // 1000 for number in order[:64]} == {0, 1, 2}, "a window spans chunks"
     for batch, kept in first[:3]:
         check_row(batch, 5)
         assert kept is not None
