@@ -61,7 +61,7 @@ class Encoder:
 
         Raises:
             DataError: a bad value, with its file and row. NoInput: there are no rows.
-            SpecError: features that cannot be built.
+            SpecError: features that cannot be built. RunFailed: the vocabularies do not fit in memory.
         """
         plan = Plan.of(spec)
         with _threads() as pool:

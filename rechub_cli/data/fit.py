@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from rechub_cli.data import cells, ids, labels
+from rechub_cli.data.memory import available
 from rechub_cli.data.numbers import Moments, RowSample, Transform, bins, floats, signed_log1p
 from rechub_cli.data.plan import Plan
 from rechub_cli.data.vocabulary import Buckets, Counter, Vocabulary
-from rechub_cli.errors import DataError, NoInput
+from rechub_cli.errors import DataError, NoInput, RunFailed
 from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse
 
 CHUNK_ROWS = 1 << 17  # enough that the work is in Arrow and numpy, few enough that memory stays small
@@ -59,6 +60,18 @@ class Fit:
             job.result()
         self.sample.add({name: sampled[name] for name in sorted(sampled)}, chunk.table.num_rows)
         check_labels(chunk, self.plan)
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """Sorting a vocabulary by frequency takes about what it holds twice more."""
+        sizes = {name: counter.nbytes for name, counter in self.counters.items()}
+        needed, left = 2 * sum(sizes.values()), available()
+        if left is not None and needed > left:
+            largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+            raise RunFailed(
+                f"the vocabularies need {needed / 1e9:,.1f} GB more of memory, and {left / 1e9:,.1f} GB is left; the "
+                f"largest are {', '.join(largest)}: give them hash_buckets, which keep no vocabulary"
+            )
 
     def _count_ids(self, chunk: Chunk, owner: str) -> None:
         feature = self.plan.features[owner]

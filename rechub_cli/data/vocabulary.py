@@ -32,6 +32,11 @@ class Counter:
     _waiting: list[tuple[pa.Array, np.ndarray]] = field(default_factory=list)
     _n_waiting: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        held = self._waiting if self.values is None else [(self.values, self.counts), *self._waiting]
+        return sum(int(values.nbytes) + counts.nbytes for values, counts in held)
+
     def add(self, values: pa.Array, counts: np.ndarray, column: str) -> None:
         """Canonical values, and how often each was met."""
         kind = (
