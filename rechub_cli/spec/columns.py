@@ -108,6 +108,10 @@ class _Checker:
         named = "column" in self.spec.features[name].model_fields_set if name in self.spec.features else False
         place = (*path, "column") if named else path
         kind = self.column(feature.column or name, place, key=not named)
+        labels = {label.column or label_name: label_name for label_name, label in self.spec.labels.items()}
+        if feature.column in labels:
+            text = f"is the column of the label '{labels[feature.column]}', the answer itself"
+            self.problem(place, text, key=not named)
         if kind and kind not in _TAKES[feature.type]:
             remedy = f"; use {{type: {_INSTEAD[kind]}}}" if kind in _INSTEAD else ""
             self.problem(
@@ -142,6 +146,9 @@ class _Checker:
             )
         elif owner.shares:
             self.problem(place, f"'{target}' itself shares that of '{owner.shares}'", owner.shares)
+        elif options := [name for name in _OF_VOCABULARY if _is_own(feature, owner, name)]:
+            text = f"shares the vocabulary of '{target}', whose {options[0]} holds; set it there"
+            self.problem((*path, options[0]), text, key=True)
         elif feature.embed_dim not in (None, owner.embed_dim or self.spec.embed_dim):
             width = owner.embed_dim or self.spec.embed_dim
             self.problem((*path, "embed_dim"), f"shares the rows of '{target}', which are {width} wide; leave it out")
@@ -224,8 +231,15 @@ class _Checker:
         self.found.append(Problem(path, text, guess, "key" if key else "value"))
 
 
+_OF_VOCABULARY = ("min_count", "max_vocab", "oov_buckets", "hash_buckets")
 _SAYS = {"user": "who", "time": "when"}
 _INSTEAD = {"list": "sequence", "string": "sparse", "timestamp": "datetime", "date": "datetime"}
+
+
+def _is_own(feature: AnyFeature, owner: AnyFeature, option: str) -> bool:
+    """Whether an option says something that the owner of the vocabulary does not."""
+    value = getattr(feature, option)
+    return value not in (type(feature).model_fields[option].default, getattr(owner, option))
 
 
 def _plural(kind: str) -> str:

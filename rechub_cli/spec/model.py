@@ -101,7 +101,7 @@ class Sequence(FeatureSpec):
     shares: str | None = None
     max_len: Positive = 50
     pooling: Literal["mean", "sum", "max", "none"] = "mean"
-    separator: str = "|"
+    separator: Annotated[str, Field(min_length=1)] = "|"
     min_count: Positive = 1
     max_vocab: Positive | None = None
     oov_buckets: Positive = 1

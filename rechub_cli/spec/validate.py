@@ -120,6 +120,8 @@ def _problem(path: Path, error: Any, data: Any) -> Problem:
         return Problem(
             path, f"must be {limits[kind]} {_plain_number(next(iter(error['ctx'].values())))}, not {_shown(value)}"
         )
+    if kind == "string_too_short":
+        return Problem(path, "must not be empty")
     if hint is None:
         return Problem(path, f"{error['msg'][:1].lower()}{error['msg'][1:]}")
     return Problem(path, f"expected {article(keys.type_words(hint))}, got {_shown(value)}")

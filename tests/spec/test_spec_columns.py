@@ -124,6 +124,12 @@ def test_files_for_validation_take_the_place_of_that_part_of_the_split() -> None
         ("features: {hist: {type: sequence, shares: price}, price: {type: dense}}", "'price' is dense"),
         ("features: {hist: {type: sequence, shares: hist}}", "cannot share with itself"),
         (
+            "features: {hist: {type: sequence, shares: C1, min_count: 5}, C1: {type: sparse}}",
+            "features.hist.min_count: shares the vocabulary of 'C1', whose min_count holds; set it there",
+        ),
+        ("features: {click: {type: sparse}}", "features.click: is the column of the label 'click', the answer itself"),
+        ("features: {x: {type: dense, column: click}}", "features.x.column: is the column of the label 'click'"),
+        (
             "features: {hist: {type: sequence, shares: C1, embed_dim: 4}, C1: {type: sparse}}",
             "shares the rows of 'C1', which are 16 wide",
         ),

@@ -116,6 +116,7 @@ def test_a_fault_is_told_with_its_place_and_remedy(write: Callable[[str], Path],
         ("{type: dense, transform: {bucketise: [1]}}", "unknown key 'bucketise'"),
         ("{type: dense, transform: {bucketize: [a]}}", "transform.bucketize.0: expected a number, got 'a'"),
         ("{type: vector}", "features.f.dim: is required (integer)"),
+        ("{type: sequence, separator: ''}", "features.f.separator: must not be empty"),
         ("{type: datetime, parts: [hour, weekdy]}", "did you mean 'weekday'?"),
     ],
 )
