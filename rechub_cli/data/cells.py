@@ -45,9 +45,9 @@ def _is_list(kind: pa.DataType) -> bool:
 def _split(cells: pa.Array, separator: str, name: str) -> pa.Array:
     if ids.canonical_type(cells.type, name) != ids.TEXT:  # one number in a cell: a sequence of one
         cells = ids.convert(ids.canonical(cells, name), ids.TEXT, name)
-    cells = cells.cast(ids.TEXT)
-    cells = pc.if_else(pc.equal(pc.utf8_trim_whitespace(cells), ""), pa.scalar(None, ids.TEXT), cells)
-    split = pc.split_pattern(cells, separator)
+    cells = pc.utf8_trim_whitespace(cells.cast(ids.TEXT))
+    cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, ids.TEXT), cells)
+    split = pc.utf8_split_whitespace(cells) if separator == " " else pc.split_pattern(cells, separator)
     pieces = pc.utf8_trim_whitespace(split.values)
     pieces = pc.if_else(pc.equal(pieces, ""), pa.scalar(None, pieces.type), pieces)
     rebuilt = pa.ListArray if pa.types.is_list(split.type) else pa.LargeListArray

@@ -6,6 +6,7 @@ the same in every string type. Nothing here depends on how a column was cut into
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import date, datetime
 
@@ -53,8 +54,8 @@ def canonical_type(kind: pa.DataType, column: str) -> pa.DataType:
         return MOMENT
     if types.is_time(kind) or types.is_duration(kind):
         return INT
-    if types.is_decimal(kind):
-        return TEXT
+    if types.is_decimal(kind):  # 1.50 is 1.5; whole ones may have more digits than an integer
+        return FLOAT if kind.scale > 0 else TEXT
     if (
         types.is_binary(kind)
         or types.is_large_binary(kind)
@@ -164,6 +165,9 @@ def convert(values: pa.Array, target: pa.DataType, column: str) -> pa.Array:
     if {kind, target} == {TEXT, BINARY} or (
         kind in (TEXT, MOMENT) and target != BINARY and not (kind == MOMENT and target in numbers)
     ):
+        if target == MOMENT:
+            with contextlib.suppress(pa.ArrowInvalid):  # a value with a zone, or none at all: one by one then
+                return values.cast(MOMENT)
         return pa.array([_parse(value, target) for value in values.to_pylist()], target)
     raise DataError(f"column {column} was {target} when the encoder was fitted and is {kind} here; give the same type")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rechub_cli.data import cells
 from rechub_cli.data.chunk import Chunk
 from rechub_cli.data.types import is_text, kind, plain
 from rechub_cli.errors import DataError
@@ -29,10 +30,7 @@ def instants(chunk: Chunk, column: str) -> np.ndarray:
     if isinstance(values, pa.ChunkedArray):  # combining no chunks, in some versions
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], type)
     if is_text(type):
-        try:
-            values = values.cast(pa.timestamp("us"))
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{chunk.file}: column {column}: {error}") from error
+        values = _parsed(values, chunk, column)
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
     if values.null_count:
@@ -53,6 +51,14 @@ def instants(chunk: Chunk, column: str) -> np.ndarray:
         return np.asarray(values.cast(pa.int64()).to_numpy())
     except pa.ArrowInvalid as error:
         raise DataError(f"{chunk.file}: column {column}: {error}") from error
+
+
+def _parsed(values: pa.Array, chunk: Chunk, column: str) -> pa.Array:
+    """ISO text as moments; what says no zone counts as UTC."""
+    moments, bad = cells.moments(values, "s", column)
+    if bad is not None:
+        raise DataError(f"{chunk.locate(bad)}: column {column} is {values[bad]}, which is no moment")
+    return moments
 
 
 class Instants:

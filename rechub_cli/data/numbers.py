@@ -18,7 +18,7 @@ N_QUANTILES = 1000
 
 
 def floats(column: pa.ChunkedArray | pa.Array, name: str) -> np.ndarray:
-    """float64 (n,); null, NaN and infinite values are NaN.
+    """float64 (n,); null, NaN and what is no finite float32 are NaN.
 
     Raises:
         DataError: the column is no number; ValueError would name no column.
@@ -34,8 +34,9 @@ def floats(column: pa.ChunkedArray | pa.Array, name: str) -> np.ndarray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"column {name}: values of type {kind} are not numbers ({error})") from error
     out = values.to_numpy(zero_copy_only=False)  # null -> NaN
-    if not out.flags.writeable or not np.isfinite(out).all():
-        out = np.where(np.isfinite(out), out, np.nan)
+    usable = np.abs(out) <= np.finfo(np.float32).max
+    if not out.flags.writeable or not usable.all():
+        out = np.where(usable, out, np.nan)
     return out
 
 

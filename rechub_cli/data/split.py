@@ -12,8 +12,7 @@ import pyarrow as pa
 from rechub_cli.data.chunk import CHUNK_ROWS, Chunk, Rows
 from rechub_cli.data.ids import distinct, mix, stable_hash
 from rechub_cli.data.moments import Instants, instants
-from rechub_cli.data.prefetch import prefetch
-from rechub_cli.errors import DataError, SpecError
+from rechub_cli.errors import DataError, NoInput, SpecError
 from rechub_cli.spec.model import Split
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -91,15 +90,15 @@ class Part:
 
     def tables(self, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
         names = self.schema.names if columns is None else list(dict.fromkeys(columns))
-        return prefetch(self._read(names, rows))
-
-    def _read(self, names: list[str], rows: int) -> Iterator[Chunk]:
-        number = 0
+        number = kept = 0
         for chunk in self.rows.tables(list(dict.fromkeys([*names, *self.keys])), rows):
             mine = self.assign(chunk, number) == PARTS[self.name]
             number += len(chunk)
+            kept += int(np.count_nonzero(mine))
             if mine.any():
                 yield chunk.select(names).take(mine)
+        if number and not kept:
+            raise NoInput(f"data.split leaves no row of {number} for {self.name}; change the shares")
 
 
 def _named(column: str | None, key: str, split: Split) -> str:

@@ -46,6 +46,10 @@ def test_nan_infinite_and_too_large_values_are_missing_and_can_be_flagged() -> N
     assert [feature.name for feature in encoder.schema.dense] == ["x", "x.missing"]
 
 
+def test_a_sentinel_beyond_every_number_does_not_spoil_the_scale() -> None:
+    assert numbers([1.0, 3.0, -1.7e308, 1.7e308], transform="standardize")[:, 0].tolist() == [-1, 1, 0, 0]
+
+
 @pytest.mark.parametrize("transform", ["none", "standardize", "minmax", "log1p", "quantile"])
 def test_a_constant_column_and_an_empty_one_give_finite_numbers(transform: str) -> None:
     assert np.isfinite(numbers([7.0, 7.0], later=[7.0, 8.0, None], transform=transform)).all()

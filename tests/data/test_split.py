@@ -7,7 +7,7 @@ import pytest
 
 from rechub_cli.data.source import Source
 from rechub_cli.data.split import split_rows
-from rechub_cli.errors import DataError, SpecError
+from rechub_cli.errors import DataError, NoInput, SpecError
 from rechub_cli.spec.model import Split
 
 N = 5000
@@ -68,6 +68,12 @@ def test_random_draws_every_region_of_the_rows_alike(log):
     assert counts.max() < 250
 
 
+def test_a_part_that_gets_no_row_is_told(tmp_path):
+    pq.write_table(pa.table({"row": range(3), "t": range(3), "u": ["a"] * 3}), tmp_path / "a.parquet")
+    with pytest.raises(NoInput, match=r"data.split leaves no row of 3 for valid; change the shares"):
+        rows_of(parts_of(Source.open(["a.parquet"], base=tmp_path), "order", valid=0.1)["valid"])
+
+
 def test_a_part_without_a_share_is_not_there(log):
     assert list(parts_of(log[0], "random", test=0.0)) == ["train", "valid"]
     assert list(parts_of(log[0], "time", valid=0.0)) == ["train", "test"]
@@ -94,6 +100,7 @@ def test_time_puts_the_latest_last_and_never_parts_rows_of_one_time(log):
         pa.array([3, 1, 2, 5, 4], pa.date32()),
         pa.array([0.5, -2.5, -1.0, 7.5, 1.5]),
         pa.array(["2026-01-03", "2026-01-01", "2026-01-02", "2026-01-05 10:00", "2026-01-04"]),
+        pa.array(["2026-01-03T00:00:00Z", "2026-01-01", "2026-01-03T00:30:00+02:00", "2026-01-05", "2026-01-04"]),
     ],
 )
 def test_any_kind_of_time_is_put_in_order(tmp_path, times):
