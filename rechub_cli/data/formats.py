@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import sys
@@ -65,7 +66,7 @@ def _sniff(head: bytes) -> str:
         return "parquet"
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return "arrow"
-    line = head.lstrip().split(b"\n", 1)[0]
+    line = head.removeprefix(codecs.BOM_UTF8).lstrip().split(b"\n", 1)[0]
     if line.startswith(b"{"):
         return "jsonl"
     return "tsv" if b"\t" in line and b"," not in line else "csv"

@@ -118,12 +118,12 @@ class File:
         return data[:end] if end and not whole and _is_text(data) else data
 
     def fingerprint(self) -> str:
-        """A hash of size and of content at many places; of a Parquet file's footer, of other files' time too."""
+        """A hash of size, time of change and content at many places; of a Parquet file's footer too."""
         if self.pipe is not None:
             return secrets.token_hex(32)
         status = self.path.stat()
         size = status.st_size
-        digest = hashlib.sha256(f"{size}\n".encode())
+        digest = hashlib.sha256(f"{size} {status.st_mtime_ns}\n".encode())
         with open(self.path, "rb") as file:
             file.seek(max(0, size - 8))
             tail = file.read(8)
@@ -131,8 +131,6 @@ class File:
             if tail[4:] == b"PAR1":
                 length = min(size, int.from_bytes(tail[:4], "little") + 8)
                 places.append((size - length, length))
-            else:
-                digest.update(f"{status.st_mtime_ns}\n".encode())
             for place, length in places:
                 file.seek(place)
                 digest.update(file.read(length))

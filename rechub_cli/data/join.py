@@ -69,7 +69,7 @@ class LookUp:
     def _table(self) -> pa.Table:
         table = pa.concat_tables([chunk.table for chunk in self._rows.tables()] or [self._rows.schema.empty_table()])
         for key in self._on.values():
-            table = table.filter(pc.is_valid(table.column(key)))
+            table = table.filter(pc.is_valid(_flat(table.column(key))))
         return table.unify_dictionaries().combine_chunks()
 
     @cached_property
@@ -127,8 +127,10 @@ def _key_type(one: pa.DataType, other: pa.DataType, column: str, name: str) -> p
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
-    """One array of plain values."""
+    """One array of plain values; NaN is null."""
     column = column.cast(plain(column.type)) if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 

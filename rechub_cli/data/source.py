@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from rechub_cli.data.inputs import File, find_files
 from rechub_cli.data.join import LookUp
 from rechub_cli.data.prefetch import prefetch
 from rechub_cli.data.readers import Reader
-from rechub_cli.data.types import Guess, kind, parse, unify
+from rechub_cli.data.types import Guess, cast, handled, is_text, kind, parse, unify
 from rechub_cli.errors import DataError, NoInput, UsageError
 from rechub_cli.spec.model import Join
 
@@ -108,6 +108,13 @@ class Source:
         """Whether the rows can be streamed at little cost, from the start, as often as needed."""
         return all(reader.seekable for reader in self.readers) and all(file.pipe is None for file in self.files)
 
+    def with_text(self, names: Collection[str]) -> Source:
+        """The same rows. Where text has no types, columns of these names stay text, whatever they look like."""
+        if self.seekable:
+            return self
+        types = {field.name: pa.string() if field.name in names else field.type for field in self._columns}
+        return replace(self, types=types, stats=Stats())
+
     def column_kinds(self) -> dict[str, str]:
         """Each column's kind, from footers, headers and first blocks: quick; types of text are likely, not certain."""
         schemas = [reader.schema(file) for file, reader in zip(self.files, self.readers, strict=True)]
@@ -116,8 +123,9 @@ class Source:
     def fingerprint(self) -> str:
         """A hash of everything that decides the rows: files, joins, filter, known types."""
         digest = hashlib.sha256()
-        for file in self.files:
-            digest.update(f"{file.fingerprint()} {sorted(file.partition.items())}\n".encode())
+        for file, reader in zip(self.files, self.readers, strict=True):
+            how = f"{type(reader).__qualname__} {sorted(file.partition.items())}"
+            digest.update(f"{file.fingerprint()} {how}\n".encode())
         for look_up in self.joins:
             digest.update(f"join {look_up.fingerprint()}\n".encode())
         digest.update(f"filter {self.condition}\ntypes {sorted((self.types or {}).items(), key=str)}\n".encode())
@@ -187,7 +195,7 @@ class Source:
                     continue
                 column = table.column(name)
                 try:
-                    columns.append(column if column.type == type else column.cast(type))
+                    columns.append(cast(column, type))
                 except pa.ArrowException as error:
                     raise DataError(f"{file.name}: column {name} does not fit {type}: {error}") from error
             yield Chunk(pa.table(columns, names=names), file.name, first_row)
@@ -202,7 +210,9 @@ class Source:
         if self.types is None:
             return reader.scan(file)
         types = {key: type for look_up in self.joins for key, type in look_up.key_types().items()} | dict(self.types)
-        if self.condition is not None:
+        elsewhere = {name for look_up in self.joins for name in look_up.added} | set(file.partition)
+        types = {name: type for name, type in types.items() if name not in elsewhere}
+        if self.condition is not None and mentioned(self.condition) - set(types):
             guess = reader.schema(file) if file.pipe is not None else reader.scan(file)
             types = {name: guess.field(name).type for name in mentioned(self.condition) & set(guess.names)} | types
         return reader.scan(file, types)
@@ -215,7 +225,8 @@ class Source:
     def _together(self, schemas: list[pa.Schema]) -> pa.Schema:
         types: dict[str, pa.DataType] = {}
         origin: dict[str, str] = {}
-        for file, schema in zip(self.files, schemas, strict=True):
+        free: dict[str, bool] = {}  # whether all files can give the column as text
+        for file, reader, schema in zip(self.files, self.readers, schemas, strict=True):
             try:
                 names = schema.names
             except UnicodeDecodeError as error:
@@ -224,11 +235,15 @@ class Source:
                 twice = next(name for name in names if names.count(name) > 1)
                 raise DataError(f"{file.name} has more than one column {twice!r}")
             for column in schema:
-                before = types.setdefault(column.name, column.type)
-                type = unify(before, column.type)
+                here = handled(column.type)
+                before = types.setdefault(column.name, here)
+                type = unify(before, here)
+                free[column.name] = free.get(column.name, True) and (reader.untyped or is_text(here))
+                if type is None and free[column.name]:
+                    type = pa.string()
                 if type is None:
                     raise DataError(
-                        f"column {column.name} is {before} in {origin[column.name]} and {column.type} in {file.name}; "
+                        f"column {column.name} is {before} in {origin[column.name]} and {here} in {file.name}; "
                         "give it one type"
                     )
                 types[column.name] = type

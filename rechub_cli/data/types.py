@@ -15,6 +15,21 @@ def plain(type: pa.DataType) -> pa.DataType:
     return type.value_type if pa.types.is_dictionary(type) else type
 
 
+def handled(type: pa.DataType) -> pa.DataType:
+    """The type in which a column of this type is read: views as what they view, a UUID as its text."""
+    if type == pa.string_view() or type == pa.uuid():
+        return pa.large_string()
+    return pa.large_binary() if type == pa.binary_view() else type
+
+
+def cast(column: pa.ChunkedArray, type: pa.DataType) -> pa.ChunkedArray:
+    """Raises ArrowException where a value does not fit."""
+    if column.type != pa.uuid() or type != pa.large_string():
+        return column if column.type == type else column.cast(type)
+    texts = [None if value is None else str(value) for value in column.to_pylist()]
+    return pa.chunked_array([pa.array(texts, type)])
+
+
 def is_text(type: pa.DataType) -> bool:
     type = plain(type)
     return pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type)

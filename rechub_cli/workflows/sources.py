@@ -92,6 +92,7 @@ def check_other_parts(spec: Spec, sources: Sources) -> None:
 def cut_parts(spec: Spec, sources: Sources, limit_rows: int | None = None) -> Parts:
     """The parts of a run, each readable again and again in the same order."""
     from rechub_cli.data.split import split_rows
+    from rechub_cli.data.types import is_text
 
     split, trainer = spec.data.split, spec.trainer
     train: Rows = limited(sources.train, limit_rows)
@@ -101,11 +102,10 @@ def cut_parts(spec: Spec, sources: Sources, limit_rows: int | None = None) -> Pa
         parts = split_rows(
             train, split, time=spec.time, order=spec.order, user=spec.user or spec.group, seed=trainer.seed
         )
-    return Parts(
-        parts["train"],
-        limited(sources.valid, limit_rows) if sources.valid else parts.get("valid"),
-        limited(sources.test, limit_rows) if sources.test else parts.get("test"),
-    )
+    texts = [column.name for column in sources.train.schema if is_text(column.type)]
+    given = {name: limited(source.with_text(texts), limit_rows) for name, source in sources.others()}
+    parts = {**parts, **given}
+    return Parts(parts["train"], parts.get("valid"), parts.get("test"))
 
 
 def check_counts(**flags: int | None) -> None:

@@ -105,3 +105,19 @@ def test_text_keys_are_read_as_the_look_up_tables_type_when_types_are_known(tmp_
     (tmp_path / "log.csv").write_text("u,x\n2,7\n")
     _, rows = joined(tmp_path, {"file": "users.parquet", "on": "u"}, data="log.csv", types={"x": pa.int64()})
     assert rows == [{"u": 2, "x": 7, "age": 20}]
+
+
+def test_a_key_that_is_no_number_is_missing(tmp_path):
+    nan = float("nan")
+    write(tmp_path, log={"u": [1.0, nan]}, users={"u": [1.0, nan, nan], "x": ["a", "b", "c"]})
+    assert [row["x"] for row in joined(tmp_path, {"file": "users.parquet", "on": "u"})[1]] == ["a", None]
+    write(tmp_path, users={"u": [1, 2], "x": ["a", "b"]})
+    assert [row["x"] for row in joined(tmp_path, {"file": "users.parquet", "on": "u"})[1]] == ["a", None]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv"])
+def test_known_types_of_added_columns_are_not_those_of_the_data(tmp_path, name):
+    write(tmp_path, users={"u": [1, 2], "x": [7, 8]})
+    (tmp_path / name).write_text("u\n2\n" if name == "log.csv" else '{"u": 2}\n')
+    types = {"u": pa.int64(), "x": pa.int64()}
+    assert joined(tmp_path, {"file": "users.parquet", "on": "u"}, data=name, types=types)[1] == [{"u": 2, "x": 8}]

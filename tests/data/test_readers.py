@@ -72,6 +72,34 @@ def test_two_text_files_are_read_as_one_type(tmp_path):
     assert {table.schema.field("x").type for table in tables} == {pa.float64()}
 
 
+def test_a_column_that_is_text_in_one_csv_file_is_text_in_all(tmp_path):
+    csv(tmp_path, "id,x\n007,1\n", "a.csv")
+    csv(tmp_path, "id,x\n12,2\n", "b.csv")
+    source = Source.open(["*.csv"], base=tmp_path)
+    assert [row for chunk in source.tables() for row in chunk.table.to_pylist()] == [
+        {"id": "007", "x": 1},
+        {"id": "12", "x": 2},
+    ]
+    assert source.column_kinds() == {"id": "string", "x": "integer"}
+
+
+def test_a_row_that_is_too_long_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"longer than 1 MiB; is there a quote that is never closed\?"):
+        read(csv(tmp_path, "a,b\n1," + "x" * 2_500_000 + "\n2,y\n"))
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n4,z\n"])
+def test_a_quote_that_swallows_the_rest_of_the_file_is_told(tmp_path, end):
+    with pytest.raises(DataError, match=r"a.csv, row 2: the quote in column b is never closed"):
+        read(csv(tmp_path, f'a,b\n1,x\n2,"y\n3,z{end}'))
+    assert read(csv(tmp_path, 'a,b\n1,"x\ny, or z, or u\n"\n'))["b"].to_pylist() == ["x\ny, or z, or u\n"]
+
+
+def test_cells_parted_by_semicolons_are_an_error_that_says_so(tmp_path):
+    with pytest.raises(DataError, match="parted by ';'"):
+        read(csv(tmp_path, "a;b\n1;2\n"))
+
+
 def test_quotes_delimiters_and_line_breaks_inside_cells_survive(tmp_path):
     table = read(csv(tmp_path, '\ufeffa,b\r\n"x, ""y""",1\r\n"two\nlines",2\r\n'))
     assert table.to_pylist() == [{"a": 'x, "y"', "b": 1}, {"a": "two\nlines", "b": 2}]
@@ -189,3 +217,15 @@ def test_what_is_no_arrow_file_is_a_data_error(tmp_path):
 @pytest.mark.parametrize("reader", [CSV(), JSONL(), Arrow()])
 def test_rows_that_only_reading_could_count_are_not_counted(reader, tmp_path):
     assert reader.count_rows(File(tmp_path / "a", "a")) is None
+
+
+def test_json_lines_may_begin_with_a_byte_order_mark(tmp_path):
+    assert read(csv(tmp_path, b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n', "a.jsonl"))["a"].to_pylist() == [1, 2]
+
+
+def test_known_types_hold_where_the_head_of_json_lines_tells_another(tmp_path):
+    path = csv(tmp_path, '{"day": "2026-01-02", "tags": []}\n', "a.jsonl")
+    types = {"day": pa.string(), "tags": pa.list_(pa.int64())}
+    assert JSONL().scan(File(path, "a"), types).types == list(types.values())
+    table = next(Source.open(["a.jsonl"], base=tmp_path, types=types).tables()).table
+    assert table.to_pylist() == [{"day": "2026-01-02", "tags": []}]

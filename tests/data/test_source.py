@@ -3,6 +3,7 @@
 import gzip
 import io
 import threading
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from rechub_cli.data.prefetch import prefetch
 from rechub_cli.data.source import Source
+from rechub_cli.data.writers import open_writer
 from rechub_cli.errors import DataError, NoInput, UsageError
 
 
@@ -70,6 +72,26 @@ def test_integer_widths_unify_and_stay_exact_over_files(tmp_path):
     source = Source.open(["*.parquet"], base=tmp_path)
     assert source.schema.field("id").type == pa.int64()
     assert [row["id"] for row in rows_of(source)] == [1, 2, 2**60 + 1, None]
+
+
+def test_views_are_what_they_view_and_a_uuid_is_its_text(tmp_path):
+    ids = [uuid.UUID(int=1), None, uuid.UUID(int=2)]
+    table = pa.table(
+        {
+            "a": pa.array(["x", "y", None], pa.string_view()),
+            "b": pa.array([b"x", None, b"y"], pa.binary_view()),
+            "u": pa.array([one and one.bytes for one in ids], pa.uuid()),
+        }
+    )
+    for name in ("a.arrow", "a.parquet"):
+        with open_writer(str(tmp_path / name)) as writer:
+            writer.write(table)
+        source = Source.open([name], base=tmp_path, filter="a == 'x' or u is not null")
+        assert source.column_kinds() == {"a": "string", "b": "binary", "u": "string"}
+        assert rows_of(source) == [
+            {"a": "x", "b": b"x", "u": str(ids[0])},
+            {"a": None, "b": b"y", "u": str(ids[2])},
+        ]
 
 
 def test_unsigned_ids_beyond_63_bits_stay_exact(tmp_path):
@@ -133,6 +155,34 @@ def test_the_fingerprint_changes_with_content_filter_and_join_and_not_by_itself(
     write(tmp_path / "a.parquet", {"x": [1, 3], "k": [1, 2]})
     (tmp_path / "t.csv").write_text("x\n1\n3\n")
     assert not set(first) & {fingerprint(), fingerprint("t.csv"), fingerprint(**joined)}
+
+
+def test_a_parquet_file_rewritten_with_the_same_size_and_footer_has_another_fingerprint(tmp_path):
+    labels = np.arange(200_000) % 2
+    plain = {"use_dictionary": False, "compression": "none"}
+    write(tmp_path / "a.parquet", {"y": labels}, **plain)
+    source, size = Source.open(["a.parquet"], base=tmp_path), (tmp_path / "a.parquet").stat().st_size
+    before = source.fingerprint()
+    labels[[2000, 2001]] = labels[[2001, 2000]]
+    write(tmp_path / "a.parquet", {"y": labels}, **plain)
+    assert (tmp_path / "a.parquet").stat().st_size == size
+    assert source.fingerprint() != before
+
+
+def test_one_file_read_as_another_format_has_another_fingerprint(tmp_path):
+    (tmp_path / "a.txt").write_text("x\n1\n")
+    assert len({Source.open(["a.txt"], base=tmp_path, format=name).fingerprint() for name in ("csv", "tsv")}) == 2
+
+
+def test_columns_that_are_text_elsewhere_can_be_kept_as_text(tmp_path):
+    (tmp_path / "day=1").mkdir()
+    (tmp_path / "day=1" / "a.csv").write_text("version,x\n1.50,2\n")
+    source = Source.open(["day=*"], base=tmp_path)
+    assert rows_of(source) == [{"version": 1.5, "x": 2, "day": 1}]
+    assert rows_of(source.with_text(["version"])) == [{"version": "1.50", "x": 2, "day": 1}]
+    (tmp_path / "day=1" / "a.csv").rename(tmp_path / "a.csv")
+    (tmp_path / "day=1" / "b.jsonl").write_text('{"version": "1.50"}\n')
+    assert rows_of(Source.open(["day=*"], base=tmp_path).with_text(["version"])) == [{"version": "1.50", "day": 1}]
 
 
 def test_nothing_there_is_no_input(tmp_path):

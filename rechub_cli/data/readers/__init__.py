@@ -16,10 +16,12 @@ class Reader(Protocol):
     Attributes:
         suffixes: of file names, with the dot, in lower case; that of a compression is not among them.
         seekable: rows can be streamed again and again at little cost (Parquet, Arrow), not parsed from text.
+        untyped: cells are text in the file, so that any column can be had as text.
     """
 
     suffixes: tuple[str, ...]
     seekable: bool
+    untyped: bool
 
     def schema(self, file: File) -> pa.Schema:
         """Names and types, from the footer, the header or the first block: quick, of guessed types where text is."""

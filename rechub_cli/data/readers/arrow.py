@@ -17,6 +17,7 @@ class Arrow:
 
     suffixes = (".arrow", ".arrows", ".ipc", ".feather")
     seekable = True
+    untyped = False
 
     def schema(self, file: File) -> pa.Schema:
         with _open(file, None) as reader:

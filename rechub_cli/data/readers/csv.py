@@ -22,6 +22,7 @@ class CSV:
 
     suffixes: tuple[str, ...] = (".csv",)
     seekable = False
+    untyped = True
     delimiter = ","
 
     def schema(self, file: File) -> pa.Schema:
@@ -53,10 +54,20 @@ class CSV:
 
     def _guess(self, file: File, stream: pa.NativeFile) -> pa.Schema:
         guesses: dict[str, Guess] = {}
+        rows = 0
         for text in self._text(file, stream, None):
             for name in text.schema.names:
                 guesses.setdefault(name, Guess()).see(text.column(name))
+            rows += text.num_rows
+            if text.num_rows and self._swallowed(text):
+                raise DataError(f"{file.name}, row {rows}: the quote in column {text.schema.names[-1]} is never closed")
         return pa.schema([(name, guess.type) for name, guess in guesses.items()])
+
+    def _swallowed(self, text: pa.RecordBatch) -> bool:
+        """Whether the last cell holds further rows: Arrow ends a quoted cell with the file, if nothing else does."""
+        lines = (text.column(text.num_columns - 1)[-1].as_py() or "").split("\n")[1:]
+        counts = {line.count(self.delimiter) for line in lines if line}
+        return text.num_columns > 1 and counts == {text.num_columns - 1}
 
     def _text(self, file: File, stream: pa.NativeFile, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         """Blocks of rows as text; the first has none but names the columns. An empty cell is null."""
@@ -89,6 +100,8 @@ class CSV:
             if not header.strip():
                 raise NoInput(f"{file.name} is empty") from None
             raise DataError(f"{file.name}: the header cannot be read: {error}") from error
+        if len(names) == 1 and ";" in names[0]:
+            raise DataError(f"{file.name}: cells are parted by ';'; write them with commas, or with tabs as .tsv")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"{file.name}: the header names {', '.join(map(repr, twice))} more than once")
@@ -111,6 +124,8 @@ class CSV:
         if ragged:
             row = f", row {int(ragged[1]) - 1}" if ragged[1] else ""
             return f"{file.name}{row}: {ragged[3]} cells where the header has {ragged[2]}: {ragged[4][:80]!r}"
+        if "straddl" in message:
+            return f"{file.name}: a row is longer than {_BLOCK >> 20} MiB; is there a quote that is never closed?"
         if "invalid UTF8" in message:
             return f"{file.name}: not UTF-8 text ({message}); save it as UTF-8"
         return f"{file.name}: {message}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,10 +23,11 @@ class JSONL:
 
     suffixes = (".jsonl", ".ndjson", ".json")
     seekable = False
+    untyped = False
 
     def schema(self, file: File) -> pa.Schema:
         """Keys and types of the first megabyte."""
-        return _types(file, [file.head()])
+        return _types(file, [file.head().removeprefix(codecs.BOM_UTF8)])
 
     def scan(self, file: File, types: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
         """Keys and types of the whole file; with ``types``, of the first megabyte, widened and completed by them."""
@@ -34,7 +36,8 @@ class JSONL:
         found = {field.name: field.type for field in self.schema(file)}
         for name, type in types.items():
             here = found.setdefault(name, type)
-            if pa.types.is_null(here) or (is_number(here) and is_number(type)):
+            looks_like_a_moment = pa.types.is_timestamp(here) and is_text(type)
+            if _is_empty(here) or looks_like_a_moment or (is_number(here) and is_number(type)):
                 found[name] = type
         return pa.schema(list(found.items()))
 
@@ -77,6 +80,7 @@ def _blocks(file: File) -> Iterator[bytes]:
     rest = b""
     try:
         with file.stream() as stream:
+            rest = stream.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
             while data := stream.read(_BLOCK):
                 end = data.rfind(b"\n") + 1
                 if end:
@@ -112,6 +116,11 @@ def _parse(file: File, block: bytes, first_row: int, schema: pa.Schema | None) -
         where = f"{file.name}, row {first_row + int(row[1]) + 1}" if row else file.name
         hint = "; one object a line is needed" if block.lstrip().startswith(b"[") else ""
         raise DataError(f"{where}: {error}{hint}") from error
+
+
+def _is_empty(type: pa.DataType) -> bool:
+    """No value was met: null, or a list of nothing."""
+    return pa.types.is_null(type.value_type if pa.types.is_list(type) else type)
 
 
 def _is_large(column: pa.ChunkedArray) -> bool:

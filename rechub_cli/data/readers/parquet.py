@@ -17,6 +17,7 @@ class Parquet:
 
     suffixes = (".parquet", ".pq", ".parq")
     seekable = True
+    untyped = False
 
     def schema(self, file: File) -> pa.Schema:
         with _open(file) as parquet:
