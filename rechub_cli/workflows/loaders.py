@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 def fit_encoder(spec: Spec, parts: Parts, events: Events, stop: Stop) -> Encoder:
     """One pass over the training rows."""
+    from rechub_cli.data import memory
     from rechub_cli.data.encoder import Encoder
 
+    memory.settle()
     return Encoder.fit(spec, parts.train, reading(events, stop, "reading", parts.train.count_rows()))
 
 

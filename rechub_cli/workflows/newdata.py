@@ -57,7 +57,10 @@ def open_data(trained: Trained, data: str, input_format: str, *, condition: str 
     if data == "-":
         return opened(trained_types)
     source = opened(None)
-    return source.with_text([name for name, type in trained_types.items() if str(type) == "string"])
+    if source.seekable:
+        return source
+    texts = {name: type for name, type in trained_types.items() if str(type) == "string"}
+    return opened({column.name: texts.get(column.name, column.type) for column in source.schema})
 
 
 def types_of(trained: Trained) -> dict[str, pa.DataType]:
