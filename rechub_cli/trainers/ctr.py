@@ -30,6 +30,10 @@ NOT_PROBABILITIES = (
     "the model returns values outside 0..1: a module that is not called with a Batch must return"
     " probabilities (sigmoid applied), one that declares logits returns rechub_cli.batch.Output"
 )
+NOT_CLASSES = (
+    "labels are outside 0..1: a classification's are 0 or 1; where the label is a number, give the trainer"
+    ' tasks=[rechub_cli.schema.Task("label", "regression")]'
+)
 
 
 class CTRTrainer:
@@ -120,10 +124,9 @@ class CTRTrainer:
             clip_norm,
         )
 
-        self.probability_loss = loss is None or (
-            isinstance(loss, str) and loss.lower() == "bce"
-        )  # of a module that returns probabilities
         loss = loss or ("mse" if regression else "bce")
+        # A module that returns probabilities gets the cross-entropy of those.
+        self.probability_loss = isinstance(loss, str) and loss.lower() == "bce"
         self.loss: Loss = plugins.load("loss", loss) if isinstance(loss, str) else loss
         offsets = [-math.log(task.negative_rate) for task in tasks]
         self.offset = torch.tensor(offsets, device=self.device) if any(offsets) else None
@@ -255,6 +258,7 @@ def probability_bce(probabilities: Tensor, labels: Tensor, weights: Tensor | Non
 
     Raises:
         SpecError: a value is outside 0..1.
+        DataError: a label is.
         RunFailed: a value is not a number.
     """
     weight = labels.isnan().logical_not_().float()
@@ -265,6 +269,8 @@ def probability_bce(probabilities: Tensor, labels: Tensor, weights: Tensor | Non
     except RuntimeError as error:
         if "between 0 and 1" not in str(error):
             raise
+        if "target" in str(error):
+            raise DataError(NOT_CLASSES) from error
         if probabilities.isnan().any():
             raise RunFailed("the model's predictions are not numbers: lower optimizer_params.lr") from error
         raise SpecError(NOT_PROBABILITIES) from error

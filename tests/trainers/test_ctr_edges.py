@@ -66,6 +66,21 @@ def test_the_other_loss_may_have_one_element_or_one_for_each_replica():
     assert abs(trainer.model.out.bias.item()) < 0.02
 
 
+def test_a_foreign_module_learns_a_number():
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.out(x["x"])
+
+    loader = [(x, 3 * x["x"].sum(1) + 2) for x, _ in pairs()]
+    trainer = CTRTrainer(Linear(), optimizer_params={"lr": 0.1}, n_epoch=30, tasks=[Task("price", "regression")])
+    trainer.fit(loader, loader)
+    assert trainer.evaluate(trainer.model, loader) < 0.1
+
+
 def test_negative_rate_corrects_probabilities_too():
     class Probability(nn.Module):
         def __init__(self):

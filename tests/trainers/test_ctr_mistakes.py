@@ -51,6 +51,7 @@ def test_a_gpu_that_is_not_there_is_told(where):
         ([batch(torch.zeros(2, 3))], "no labels"),
         ([({"x": torch.zeros(2, 3)}, torch.zeros(3))], r"2 rows with labels of shape \(3,\)"),
         ([({"x": torch.zeros(2, 3)}, torch.zeros(2, 2))], "one label"),
+        ([({"x": torch.zeros(2, 3)}, torch.tensor([1, 5]))], "labels are outside 0..1: .*regression"),
         (["rows"], "must yield"),
     ],
 )
