@@ -117,6 +117,8 @@ def test_integral_floats_are_the_integers_they_stand_for() -> None:
         ([datetime.date(2026, 1, 1)], ["2026-01-01", "yesterday"], [3, 2]),
         (["2026-01-01"], [datetime.date(2026, 1, 1)], [3]),
         ([1], pa.nulls(2), [1, 1]),
+        ([1, 1, 2], pa.array([2, 1], pa.decimal128(38)), [4, 3]),
+        (pa.array(["1.50", "1.50", "2.00"]).cast(pa.decimal128(9, 2)), [2, 1.5], [4, 3]),
         (pa.nulls(2), ["a"], [2]),
     ],
 )

@@ -131,8 +131,9 @@ def test_broken_csv_is_a_data_error(tmp_path, data, message):
         read(csv(tmp_path, data))
 
 
-def test_a_header_alone_is_a_file_without_rows(tmp_path):
-    path = csv(tmp_path, "a,b\n")
+@pytest.mark.parametrize("text", ["a,b\n", "a,b", "\n\na,b\r\n"])
+def test_a_header_alone_is_a_file_without_rows(tmp_path, text):
+    path = csv(tmp_path, text)
     assert Source.open(["a.csv"], base=tmp_path).column_kinds().keys() == {"a", "b"}
     assert read(path) is None
 

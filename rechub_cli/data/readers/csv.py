@@ -84,6 +84,11 @@ class CSV:
                 yield pa.RecordBatch.from_pylist([], schema=reader.schema)
                 yield from reader
         except (pa.ArrowException, OSError) as error:
+            if "Empty CSV file" in str(error):  # a header without a line end
+                yield pa.RecordBatch.from_pylist(
+                    [], schema=pa.schema([(name, pa.string()) for name in columns or names])
+                )
+                return
             raise DataError(self._explain(file, names, str(error))) from error
 
     def _names(self, file: File) -> list[str]:
@@ -94,7 +99,7 @@ class CSV:
             if header.strip() and header.count(b'"') % 2 == 0:
                 break
         try:
-            with pacsv.open_csv(pa.BufferReader(header), parse_options=self._parsing()) as reader:
+            with pacsv.open_csv(pa.BufferReader(header + b"\n"), parse_options=self._parsing()) as reader:
                 names = list(reader.schema.names)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             if not header.strip():
