@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli import plugins
 from rechub_cli.errors import Interrupted, NoInput, RechubError
 from rechub_cli.files import creating, write_text
+from rechub_cli.run.checkpoints import read_pointer
 from rechub_cli.run.directory import Run, describe_failure
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import Record
@@ -38,6 +39,8 @@ def recording(run: Run, events: Events) -> Iterator[Record]:
         with stray_output(record, events):
             yield record
     except Interrupted as error:
+        if last := read_pointer(run.path, "last"):
+            events.emit("checkpoint.saved", f"last = {last}", {"last": last})
         events.emit("run.end", "interrupted", {"status": "interrupted", "exit": error.exit_code}, level="warn")
         run.finish("interrupted", error.exit_code)
         error.add_note(f"the run is kept: {run.path}")

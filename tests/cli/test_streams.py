@@ -21,7 +21,9 @@ def shell(script: str, cwd) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train-ctr", "--help"], ["version"], ["models", "show", "deepfm"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train-ctr", "--help"], ["version"], ["models", "ls"], ["models", "show", "deepfm"]]
+)
 def test_help_and_descriptions_import_nothing_heavy(arguments, tmp_path):
     script = (
         "import sys; from rechub_cli.cli.app import run; code = run()\n"
@@ -175,6 +177,7 @@ def test_a_signal_saves_and_ends_with_its_code(number, code, data, tmp_path):
     assert (info["status"], info["exit"]) == ("interrupted", code)
     last = (tmp_path / "run" / "last").read_text().strip()
     assert (tmp_path / "run" / "checkpoints" / last / "manifest.json").is_file()
+    assert f"checkpoint.saved last={last}" in err
     assert not (tmp_path / "latest").exists()
 
 

@@ -107,3 +107,19 @@ def test_no_permission_is_told_as_such(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(CannotCreate, match="Permission denied"):
         Run.create(str(tmp_path / "run"), "lr")
+
+
+def test_a_link_to_a_run_is_never_overwritten(tmp_path):
+    Run.create(str(tmp_path / "run"), "lr").finish("done", 0)
+    with pytest.raises(CannotCreate, match="link"):
+        Run.create(str(tmp_path / "latest"), "lr", overwrite=True)
+    assert (tmp_path / "latest" / "run.json").is_file()
+
+
+def test_a_discarded_run_leaves_the_cache_to_other_runs(tmp_path):
+    one, other = (Run.create(str(tmp_path / name), "lr") for name in ("one", "other"))
+    one.cache.mkdir()
+    one.discard()
+    assert one.cache.is_dir()
+    other.discard()
+    assert list(tmp_path.iterdir()) == []

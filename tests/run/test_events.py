@@ -104,3 +104,21 @@ def test_the_page_shows_a_curve_for_each_loss_and_metric_and_escapes_names(tmp_p
     assert "nan" not in found.split("<table>")[0]
     assert found.count("<circle") == 3 + 2
     assert "http" not in found.replace("http-equiv", "")
+
+
+def test_the_loss_of_batches_is_drawn_behind_that_of_epochs_and_only_the_last_best_epoch_is_marked(tmp_path):
+    record = Record(tmp_path)
+    for done in range(1, 10_001):
+        record.tick(Progress("train", done, 10_000, "steps", 1, 2, 1 / done))
+    record.tick(Progress("read", 5, 10))
+    assert 500 < len(record.losses) < 2000
+    assert record.losses[-1][0] > 9_900
+    record.event(Event("epoch.end", "", data=epoch(1, 0.7, True)))
+    record.event(Event("epoch.end", "", data=epoch(2, 0.8, True)))
+    record.close()
+    page = (tmp_path / "log_table.html").read_text()
+    assert page.count("<polyline") == 3
+    assert "each batch" in page
+    assert page.count("<tr class=best>") == 1
+    assert "2 epochs; best: epoch 2, val_auc 0.8000" in page
+    assert (tmp_path / "log_table.txt").read_text().count("*") == 1
