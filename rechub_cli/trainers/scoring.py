@@ -68,6 +68,9 @@ class Scorer:
         with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext():
             output = model(rows.inputs)
         if isinstance(output, Output):
+            if output.logits.dim() != 2 or len(output.logits) != rows.size:
+                shape = tuple(output.logits.shape)
+                raise SpecError(f"the model returns logits of shape {shape} for {rows.size} rows, not (rows, labels)")
             return Prediction(output.logits.float(), True, output.aux_loss, output.extras)
         other = None
         if not self.loss_mode and isinstance(output, tuple | list) and len(output) == 2:
@@ -93,7 +96,8 @@ class Scorer:
             for item in loader:
                 rows = take(item, self.device)
                 prediction = self.call(model, rows)
-                yield Scores(self._scores(prediction)[: rows.n], prediction.extras, rows)
+                extras = {name: extra[: rows.n] for name, extra in prediction.extras.items()}
+                yield Scores(self._scores(prediction)[: rows.n], extras, rows)
                 signal = self.watcher.stop_requested()
                 if signal is not None:
                     raise Interrupted(signal)

@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from trainer_toys import Constant, Ear, Foreign, Keeper, Native, Scripted, Shuffled, batch, batches, pairs
 
 from rechub_cli import CTRTrainer, plugins
+from rechub_cli.batch import Output
 from rechub_cli.errors import DataError, Interrupted, SpecError
 from rechub_cli.schema import Feature, Schema, Task
 from rechub_cli.trainers.state import flatten, unflatten
@@ -64,6 +65,16 @@ def test_the_other_loss_may_have_one_element_or_one_for_each_replica():
     trainer = CTRTrainer(WithPenalty(), optimizer_params={"lr": 0.05}, n_epoch=4, loss_mode=False)
     trainer.fit(pairs(), pairs(seed=1))
     assert abs(trainer.model.out.bias.item()) < 0.02
+
+
+def test_the_extras_of_a_lone_row_are_one_row():
+    class Extra(Foreign):
+        def forward(self, x):
+            return Output(self.out(self.layers(x["x"])), extras={"first": x["x"][:, 0]})
+
+    trainer = CTRTrainer(Extra())
+    out = list(trainer.predict_batches(trainer.model, pairs(n=65)))
+    assert [extras["first"].shape for _, extras, _ in out] == [(64,), (1,)]
 
 
 def test_a_foreign_module_learns_a_number():

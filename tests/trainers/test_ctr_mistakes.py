@@ -8,6 +8,7 @@ from torch import nn
 from trainer_toys import Constant, Ear, Foreign, Native, batch, batches, pairs
 
 from rechub_cli import CTRTrainer
+from rechub_cli.batch import Output
 from rechub_cli.errors import CannotCreate, DataError, RunFailed, SpecError, Unavailable
 from rechub_cli.schema import Task
 
@@ -83,6 +84,16 @@ def test_a_tuple_with_loss_mode_true_is_explained():
 
     with pytest.raises(SpecError, match="loss_mode=False"):
         CTRTrainer(Two()).train_one_epoch(pairs())
+
+
+@pytest.mark.parametrize("shape", [(64,), (1, 1)])
+def test_logits_of_another_shape_are_explained(shape):
+    class Flat(Constant):
+        def forward(self, batch):
+            return Output(self.logit.expand(shape))
+
+    with pytest.raises(SpecError, match=r"logits of shape \(.*\) for 64 rows, not \(rows, labels\)"):
+        CTRTrainer(Flat()).train_one_epoch(batches())
 
 
 def test_a_foreign_module_that_returns_logits_is_explained():
