@@ -46,8 +46,12 @@ class Ended:
     err: str
 
 
+STEERING = ("RECHUB_", "COV", "PY_COLORS", "CI", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "TERM", "COLUMNS", "LINES")
+
+
 def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECHUB_", "COV", "PY_COLORS"))}
+    """The variables of this process, less those that change what a command shows: a test sets them itself."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(STEERING)}
     return {**kept, "OMP_NUM_THREADS": "1", **more}
 
 
