@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -45,6 +46,14 @@ class Jagged:
             return self.values.new_full((len(self), length), pad)
         return torch.where(inside, self.values[index.clamp(max=self.values.numel() - 1)], pad)
 
+    def take(self, rows: Tensor) -> Jagged:
+        """The rows named by ``rows`` (int), in that order."""
+        lengths = self.lengths[rows]
+        offsets = F.pad(lengths.cumsum(0), (1, 0))
+        places = torch.arange(int(offsets[-1]), device=self.values.device)
+        places += torch.repeat_interleave(self.offsets[rows] - offsets[:-1], lengths, output_size=len(places))
+        return Jagged(self.values[places], offsets)
+
     def slice(self, start: int, stop: int) -> Jagged:
         """Rows start..stop."""
         offsets = self.offsets[start : stop + 1]
@@ -68,7 +77,8 @@ class Batch:
     dense: Tensor  # float32 (B, D) transformed numbers and vectors
     sequences: Mapping[str, Jagged] = field(default_factory=dict)  # name -> int32 ids
     labels: Tensor | None = None  # float32 (B, T), NaN = masked; None when there are none
-    targets: Jagged | None = None  # sequential retrieval: the next items of each row
+    targets: Jagged | None = None  # retrieval: int32 (Q, 2): events of the row's history before it; its item's place
+    seen: Jagged | None = None  # retrieval: places of the items that the row's user already has
     weights: Tensor | None = None  # float32 (B,)
     group: Tensor | None = None  # int64 (B,)
 
@@ -86,6 +96,10 @@ class Batch:
         """Rows start..stop."""
         return self._map(lambda part: part.slice(start, stop) if isinstance(part, Jagged) else part[start:stop])
 
+    def take(self, rows: Tensor) -> Batch:
+        """The rows named by ``rows`` (int), in that order: negatives and candidates of a catalogue."""
+        return self._map(lambda part: part.take(rows) if isinstance(part, Jagged) else part[rows])
+
     def split(self, parts: int) -> list[Batch]:
         """At most ``parts`` batches of nearly equal size, in order: one for each replica."""
         size = -(-len(self) // parts)
@@ -102,6 +116,7 @@ class Batch:
             sequences={name: change(part) for name, part in self.sequences.items()},
             labels=optional(self.labels),
             targets=optional(self.targets),
+            seen=optional(self.seen),
             weights=optional(self.weights),
             group=optional(self.group),
         )

@@ -33,6 +33,8 @@ class Feature:
     bins: tuple[float, ...] = ()  # piecewise_linear: rising edges, in the transformed scale
     oov_buckets: int = 1
     id_dropout: float = 0.0  # share of ids that training replaces by an unseen one
+    history: str | None = None  # sequence: the `history` it belongs to; those of one history are aligned
+    role: Literal["input", "negatives"] = "input"  # negatives: items that the row's user did not choose
 
     @property
     def table(self) -> str:
@@ -88,9 +90,24 @@ class Schema:
                 return feature
         raise KeyError(name)
 
+    @property
+    def user(self) -> Schema:
+        """The features of the user tower, those without a tower among them."""
+        return self.tower("user")
+
+    @property
+    def item(self) -> Schema:
+        """The features of the item tower: the columns of the catalogue."""
+        return self.tower("item")
+
     def tower(self, tower: Literal["user", "item"]) -> Schema:
         """The features of one tower; those without a tower belong to the user's."""
         return Schema(tuple(f for f in self.features if (f.tower or "user") == tower))
+
+    @property
+    def inputs(self) -> Schema:
+        """Without what is no input of a model."""
+        return self.with_features(f for f in self.features if f.role == "input")
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsInt
@@ -25,7 +25,7 @@ from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.files import write_text
 from rechub_cli.schema import FIRST_UNSEEN, MISSING, Schema
-from rechub_cli.spec.model import AnyFeature, Datetime, Dense, Label, Sequence, Sparse, Spec, Vector
+from rechub_cli.spec.model import AnyFeature, Datetime, Dense, Label, Sequence, Sparse, Spec, Tower, Vector
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Chunk, Rows
@@ -67,6 +67,14 @@ class Encoder:
         with _threads() as pool:
             return cls(plan, *fit(plan, rows, pool, progress).finish(pool))
 
+    def of_tower(self, tower: Tower) -> Encoder:
+        """The same, for one tower's features only; an item has no labels."""
+        labels = {} if tower == "item" else self.plan.labels
+        plan = replace(self.plan, tower=tower, labels=labels)
+        if tower == "item":
+            plan = replace(plan, weight=None, group=None)
+        return Encoder(plan, self.vocabularies, self.transforms, self.bins)
+
     @property
     def columns(self) -> list[str]:
         """The raw columns that features are read from."""
@@ -96,7 +104,7 @@ class Encoder:
         layout = self.layout(labels)
         columns = np.empty((layout.width, table.num_rows), np.int32)
         block = Block(layout, columns.T, {})
-        jobs = [self._pool.submit(self._encode_feature, chunk, name, block) for name in self.plan.features]
+        jobs = [self._pool.submit(self._encode_feature, chunk, name, block) for name in self.plan.own]
         if labels:
             self._encode_labels(chunk, block)
         for job in jobs:
@@ -193,6 +201,7 @@ class Encoder:
             "weight": plan.weight,
             "group": plan.group,
             "embed_dim": plan.embed_dim,
+            "tower": plan.tower,
             "transforms": {name: asdict(transform) for name, transform in self.transforms.items()},
             "bins": self.bins,
         }
@@ -227,6 +236,7 @@ class Encoder:
                 state["weight"],
                 state["group"],
                 state["embed_dim"],
+                state["tower"],
             )
             vocabularies: Vocabularies = {}
             for key, entry in state["vocabularies"].items():

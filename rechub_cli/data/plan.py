@@ -9,7 +9,7 @@ from rechub_cli.data.cells import PARTS
 from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import SpecError
 from rechub_cli.schema import FIRST_UNSEEN, Feature, Schema, Task
-from rechub_cli.spec.model import AnyFeature, Datetime, Dense, History, Label, Sequence, Sparse, Spec, Vector
+from rechub_cli.spec.model import AnyFeature, Datetime, Dense, History, Label, Sequence, Sparse, Spec, Tower, Vector
 
 FIRST_FIXED = FIRST_UNSEEN + 1  # the first id of categories that need no vocabulary: parts of a date, buckets
 
@@ -23,6 +23,12 @@ class Plan:
     weight: str | None
     group: str | None
     embed_dim: int
+    tower: Tower | None = None  # only this tower's features are encoded
+
+    @property
+    def own(self) -> list[str]:
+        """The features that are encoded."""
+        return [name for name, feature in self.features.items() if self.tower in (None, feature.tower or "user")]
 
     @classmethod
     def of(cls, spec: Spec) -> Plan:
@@ -51,7 +57,7 @@ class Plan:
 
     @property
     def feature_columns(self) -> list[str]:
-        return list(dict.fromkeys(self.column(name) for name in self.features))
+        return list(dict.fromkeys(self.column(name) for name in self.own))
 
     @property
     def label_columns(self) -> list[str]:
@@ -77,7 +83,7 @@ class Plan:
         vocabularies: dict[str, Vocabulary | Buckets],
         bins: dict[str, tuple[float, ...]],
     ) -> Schema:
-        features = [made for name in self.features for made in self._features(name, vocabularies, bins)]
+        features = [made for name in self.own for made in self._features(name, vocabularies, bins)]
         names = [feature.name for feature in features]
         if len(set(names)) < len(names):
             double = next(name for name in names if names.count(name) > 1)
@@ -105,7 +111,9 @@ class Plan:
             if isinstance(feature, Sparse):
                 yield replace(made, id_dropout=feature.id_dropout)
             else:
-                yield replace(made, kind="sequence", pooling=feature.pooling, max_len=feature.max_len)
+                yield replace(
+                    made, kind="sequence", pooling=feature.pooling, max_len=feature.max_len, role=feature.role
+                )
         elif isinstance(feature, Datetime):
             for part in feature.parts:
                 key = f"{name}.{part}"

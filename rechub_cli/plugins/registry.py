@@ -19,7 +19,9 @@ from rechub_cli.errors import RechubError, SpecError, Unavailable
 KINDS = {
     "models": "model",
     "losses": "loss",
+    "retrieval_losses": "retrieval loss",
     "metrics": "metric",
+    "retrieval_metrics": "retrieval metric",
     "weightings": "weighting",
     "samplers": "sampler",
     "readers": "reader",

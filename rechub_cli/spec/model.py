@@ -106,6 +106,7 @@ class Sequence(FeatureSpec):
     max_vocab: Positive | None = None
     oov_buckets: Positive = 1
     hash_buckets: Positive | None = None
+    role: Literal["input", "negatives"] = "input"  # negatives: items shown and not chosen, for `negatives: given`
 
 
 class History(FeatureSpec):
@@ -132,6 +133,8 @@ AnyFeature = Annotated[Sparse | Dense | Datetime | Sequence | History | Vector, 
 class Label(Section):
     type: Literal["classification", "regression"] = "classification"
     column: str | None = None
+    weight: str | None = None  # column of this label's own row weights
+    after: str | None = None  # the label that must be 1 where this one is: click, of a conversion
     positive: str | int | float | bool | None = None  # ">= 4", or the value that means yes
     negative_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -163,7 +166,13 @@ class Trainer(Section):
     earlystop_patience: Positive = 3
     monitor: str | None = None  # auc, or the first label's own metric
     metrics: Names | None = None
-    loss: str | None = None  # bce for classification, mse for regression
+    loss: str | None = None  # bce for classification, mse for regression; train-match: by mode
+    loss_params: dict[str, Any] = {}
+    mode: Literal[0, 1, 2, "pointwise", "pairwise", "listwise"] | None = None  # train-match: the model's own
+    negatives: str | dict[str, Any] | None = None  # train-match: a sampler, or {name: sampler, its options}
+    exclude_seen: bool = False  # train-match: validation leaves out the items that a user already has
+    adaptive_params: dict[str, Any] = {}  # train-mtl: {method: uwl, its options}
+    earlystop_taskid: int | str = 0  # train-mtl: the label that tells the best weights, by place or name
     device: str = "auto"
     gpus: list[int] = []
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -46,7 +46,18 @@ class Ended:
     err: str
 
 
-STEERING = ("RECHUB_", "COV", "PY_COLORS", "CI", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "TERM", "COLUMNS", "LINES")
+STEERING = (
+    "RECHUB_",
+    "COV",
+    "PY_COLORS",
+    "CI",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "GITHUB_ACTIONS",
+    "TERM",
+    "COLUMNS",
+    "LINES",
+)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Every model that is registered keeps the contract of rechub_cli.testing."""
+"""Every ranking model that is registered keeps the contract of rechub_cli.testing."""
 
 from importlib.metadata import entry_points
 
@@ -18,6 +18,7 @@ OPTIONS = {
 CASES = [
     pytest.param(entry, options, id=f"{entry.name}-{index}")
     for entry in entry_points(group="rechub.models")
+    if entry.module.startswith("rechub_cli.models.ranking.")
     for index, options in enumerate(OPTIONS.get(entry.name, [{}]))
 ]
 
