@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -53,6 +53,7 @@ class FeatureEmbedding(nn.Module):
         schema: the columns.
         dim: one width for all fields instead of each feature's own (1: first-order weights).
         std: deviation of the initial rows.
+        tables: those of a larger schema, by width: every call is then given them. There are no tables here.
 
     Attributes:
         fields: names: sparse features, pooled sequences, embedded numbers.
@@ -64,7 +65,14 @@ class FeatureEmbedding(nn.Module):
         SpecError: a feature has another width, or another vocabulary size, than the feature whose rows it shares.
     """
 
-    def __init__(self, schema: Schema, *, dim: int | None = None, std: float = 1e-4) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: int | None = None,
+        std: float = 1e-4,
+        tables: nn.ModuleDict | None = None,
+    ) -> None:
         super().__init__()
         self.schema = schema
         ids = (*schema.sparse, *schema.sequences)
@@ -78,8 +86,12 @@ class FeatureEmbedding(nn.Module):
         self.n_dense = self.numbers.n_plain
         self.layouts, self.tables = nn.ModuleDict(), nn.ModuleDict()  # both by width
         for width in dict.fromkeys(widths[feature.name] for feature in ids):
-            layout = TableFields(schema, [feature for feature in ids if widths[feature.name] == width])
-            self.layouts[str(width)], self.tables[str(width)] = layout, layout.new_table(width, std)
+            mine = [feature for feature in ids if widths[feature.name] == width]
+            if tables is not None:
+                self.layouts[str(width)] = TableFields(schema, mine, cast("EmbeddingTable", tables[str(width)]))
+            else:
+                layout = TableFields(schema, mine)
+                self.layouts[str(width)], self.tables[str(width)] = layout, layout.new_table(width, std)
         self._max_pooled = [feature.name for feature in pooled if feature.pooling == "max"]
         self._droppable = [(c, feature) for c, feature in enumerate(schema.sparse) if feature.id_dropout]
         ends = torch.tensor([0, *self.dims]).cumsum(0).tolist()
@@ -101,22 +113,24 @@ class FeatureEmbedding(nn.Module):
         widths = "; ".join(f"{dim}: {', '.join(names[dim])}" for dim in names)
         raise SpecError(f"model {model} needs the same embed_dim for all features, but there are several ({widths})")
 
-    def forward(self, batch: Batch, like: Embedded | None = None) -> Embedded:
+    def forward(self, batch: Batch, like: Embedded | None = None, tables: nn.ModuleDict | None = None) -> Embedded:
         """Look up a batch.
 
         Args:
             batch: rows of the schema.
             like: what another embedding of the same schema made of the same batch. Where both keep one table, the work
                 of bringing equal ids together is then done once: say so for first-order weights.
+            tables: those that the constructor was given.
         """
+        pairs = self._pairs(self.tables if tables is None else tables)
         if like is not None and len(like.requests) == len(self.layouts) == 1:
             requests = like.requests
         else:
             sparse = self._dropped(batch.sparse)
-            requests = [layout.request(sparse, batch.sequences) for layout, _ in self._tables()]
+            requests = [layout.request(sparse, batch.sequences) for layout, _ in pairs]
         answers: list[Tensor] = []  # (B, fields of the table, E)
         sequences: dict[str, Jagged] = {}
-        for (layout, table), request in zip(self._tables(), requests, strict=True):
+        for (layout, table), request in zip(pairs, requests, strict=True):
             fields, listed = table.answer(request)
             answers.append(fields)
             sequences.update(layout.lists(listed, batch.sequences))
@@ -125,16 +139,16 @@ class FeatureEmbedding(nn.Module):
         flat = self._flat(answers, {**others, **numbers}, batch)
         return Embedded(flat, dense, sequences, self._spans, requests)
 
-    def _tables(self) -> Iterator[tuple[TableFields, EmbeddingTable]]:
-        pairs = zip(self.layouts.values(), self.tables.values(), strict=True)
-        return cast("Iterator[tuple[TableFields, EmbeddingTable]]", pairs)
+    def _pairs(self, tables: nn.ModuleDict) -> list[tuple[TableFields, EmbeddingTable]]:
+        pairs = [(layout, tables[width]) for width, layout in self.layouts.items()]
+        return cast("list[tuple[TableFields, EmbeddingTable]]", pairs)
 
     def _flat(self, answers: Sequence[Tensor], others: Mapping[str, Tensor], batch: Batch) -> Tensor:
         if len(answers) == 1 and not others:
             return answers[0].flatten(1)  # already in field order: nothing is copied
         parts = dict(others)
-        for (layout, _), answer in zip(self._tables(), answers, strict=True):
-            parts.update(zip(layout.fields, answer.unbind(1), strict=True))
+        for layout, answer in zip(self.layouts.values(), answers, strict=True):
+            parts.update(zip(cast("TableFields", layout).fields, answer.unbind(1), strict=True))
         return torch.cat([parts[name] for name in self.fields], dim=1) if parts else batch.dense[:, :0]
 
     def _dropped(self, sparse: Tensor) -> Tensor:

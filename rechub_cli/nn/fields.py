@@ -15,6 +15,9 @@ from rechub_cli.schema import Feature, Schema
 class TableFields(nn.Module):
     """The sparse and sequence features whose rows lie in one table.
 
+    Args:
+        table: where the rows lie, if the table holds those of other features too.
+
     Attributes:
         fields: the columns of the table's answer: sparse features, then lists pooled by sum or mean.
         listed: sequences whose rows come one by one.
@@ -23,13 +26,13 @@ class TableFields(nn.Module):
     columns: Tensor
     offsets: Tensor
 
-    def __init__(self, schema: Schema, features: Sequence[Feature]) -> None:
+    def __init__(self, schema: Schema, features: Sequence[Feature], table: EmbeddingTable | None = None) -> None:
         super().__init__()
         self.sizes = {feature.table: feature.vocab_size for feature in features}
         self.oov_buckets = {feature.table: feature.oov_buckets for feature in features}
         starts, total = {}, 0
         for name, size in self.sizes.items():
-            starts[name] = total
+            starts[name] = table.row_offset(name) if table else total
             total += size
         names = {feature.name for feature in features}
         columns = [column for column, feature in enumerate(schema.sparse) if feature.name in names]
