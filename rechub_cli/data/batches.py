@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rechub_cli.batch import Batch, Jagged
-from rechub_cli.data.block import Block, Layout, concatenate
+from rechub_cli.data.block import SEEN, Block, Layout, concatenate
 
 
 def join(layout: Layout, parts: Sequence[Block]) -> Batch:
@@ -18,17 +18,25 @@ def join(layout: Layout, parts: Sequence[Block]) -> Batch:
     """
     block = parts[0] if len(parts) == 1 else concatenate(parts)
     starts = block.starts()
+    sequences = {
+        name: Jagged(torch.from_numpy(block.values[name]), torch.from_numpy(starts[name])) for name in layout.sequences
+    }
+    seen = sequences.pop(SEEN, None)
     return Batch(
         sparse=_columns(block.rows, layout.sparse, np.int32),
         dense=_columns(block.rows, layout.dense, np.float32),
-        sequences={
-            name: Jagged(torch.from_numpy(block.values[name]), torch.from_numpy(starts[name]))
-            for name in layout.sequences
-        },
+        sequences=sequences,
         labels=_columns(block.rows, layout.labels, np.float32) if layout.n_labels else None,
+        targets=_targets(block.rows, layout) if layout.target else None,
+        seen=seen,
         weights=_columns(block.rows, layout.weights, np.float32)[:, 0] if layout.weight else None,
         group=_columns(block.rows, layout.groups, np.int64)[:, 0] if layout.group else None,
     )
+
+
+def _targets(rows: np.ndarray, layout: Layout) -> Jagged:
+    """One a row."""
+    return Jagged(_columns(rows, layout.targets, np.int32), torch.from_numpy(np.arange(len(rows) + 1)))
 
 
 def _columns(rows: np.ndarray, columns: slice, kind: type) -> torch.Tensor:

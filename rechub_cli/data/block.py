@@ -9,12 +9,15 @@ import numpy as np
 
 from rechub_cli.schema import Schema
 
+SEEN = "\0seen"  # the sequence of the places that a row's user already has; no column has this name
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns of the row matrix: [ids | numbers | labels | weight | group | lengths of sequences].
+    """The columns of the row matrix: [ids | numbers | labels | weight | group | lengths of sequences | target].
 
-    Numbers, labels and the weight are float32 by their bits; the group is an int64 in two columns.
+    Numbers, labels and the weight are float32 by their bits; the group is an int64 in two columns; the target is
+    how many events come before it, and its place in the catalogue.
     """
 
     n_sparse: int
@@ -23,6 +26,7 @@ class Layout:
     weight: bool = False
     group: bool = False
     sequences: tuple[str, ...] = ()
+    target: bool = False
 
     @classmethod
     def of(cls, schema: Schema, *, labels: bool, weight: bool, group: bool) -> Layout:
@@ -55,8 +59,12 @@ class Layout:
         return slice(self.groups.stop, self.groups.stop + len(self.sequences))
 
     @property
+    def targets(self) -> slice:
+        return slice(self.lengths.stop, self.lengths.stop + 2 * self.target)
+
+    @property
     def width(self) -> int:
-        return self.lengths.stop
+        return self.targets.stop
 
 
 @dataclass(slots=True)
