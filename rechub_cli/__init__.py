@@ -8,9 +8,10 @@ __version__ = "0.1.0"
 # Where each public name lives; importing the package itself stays free of torch.
 _PUBLIC = {
     "CTRTrainer": "rechub_cli.trainers.ctr",
+    "MTLTrainer": "rechub_cli.trainers.mtl",
     "load": "rechub_cli.workflows.load",
 }
-__all__ = ["CTRTrainer", "__version__", "load"]
+__all__ = ["CTRTrainer", "MTLTrainer", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

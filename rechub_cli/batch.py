@@ -80,6 +80,7 @@ class Batch:
     targets: Jagged | None = None  # retrieval: int32 (Q, 2): events of the row's history before it; its item's place
     seen: Jagged | None = None  # retrieval: places of the items that the row's user already has
     weights: Tensor | None = None  # float32 (B,)
+    label_weights: Tensor | None = None  # float32 (B, T): of a label's own, beside the row's weight
     group: Tensor | None = None  # int64 (B,)
 
     def __len__(self) -> int:
@@ -118,6 +119,7 @@ class Batch:
             targets=optional(self.targets),
             seen=optional(self.seen),
             weights=optional(self.weights),
+            label_weights=optional(self.label_weights),
             group=optional(self.group),
         )
 

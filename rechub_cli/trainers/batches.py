@@ -22,6 +22,7 @@ class Rows:
     size: int  # rows the model is given: a foreign module gets a lone row twice
     labels: Tensor | None = None  # float32 (B, T)
     weights: Tensor | None = None  # float32 (B,)
+    label_weights: Tensor | None = None  # float32 (B, T)
     group: Tensor | None = None  # int64 (B,)
     carried: Any = None  # columns that travel beside the tensors
 
@@ -52,7 +53,7 @@ def take(item: Any, device: torch.device) -> Rows:
         if device.type != "cpu":
             inputs = inputs.to(device, non_blocking=True)
         n = len(inputs)
-        return Rows(inputs, n, n, inputs.labels, inputs.weights, inputs.group, beside)
+        return Rows(inputs, n, n, inputs.labels, inputs.weights, inputs.label_weights, inputs.group, beside)
 
     labels = None
     n = _count(inputs)

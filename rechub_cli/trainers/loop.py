@@ -19,6 +19,7 @@ from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.parallel import bare
 from rechub_cli.trainers.state import flatten, unflatten
 from rechub_cli.trainers.watch import Checkpoints, Epoch, Watcher
+from rechub_cli.trainers.weighting import Balance
 
 CHECK_EVERY = 100  # steps between two looks at whether the loss is a number
 
@@ -59,6 +60,7 @@ class Loop:
         monitor: name of the metric that tells the best weights.
         eval_every_steps: validate within epochs too; such a validation can find the best weights.
         seed: of the randomness within steps; the loader has its own.
+        balance: what several labels remember of their losses.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Loop:
         watcher: Watcher,
         eval_every_steps: int | None = None,
         seed: int | None = None,
+        balance: Balance | None = None,
     ) -> None:
         self.trainer = trainer
         self.n_epoch = n_epoch
@@ -82,6 +85,7 @@ class Loop:
         self.checkpoints: Checkpoints | None = None
         self.eval_every_steps = eval_every_steps
         self.seed = seed
+        self.balance = balance
         self.at = Progress()
         self.loss_sum = self._zero()
         self.validated = 0.0  # seconds of validation within the epoch that runs
@@ -101,6 +105,8 @@ class Loop:
         if self._resumed is None:
             self.at = Progress()
             self.loss_sum = self._zero()
+            if self.balance is not None:
+                self.balance.clear()
             if self.seed is not None:
                 runtime.set_seed(self.seed)
         else:
@@ -227,6 +233,8 @@ class Loop:
         at = self.at
         at.epoch, at.epoch_step, at.epoch_rows, at.improved = at.epoch + 1, 0, 0, False
         self.validated = 0.0
+        if self.balance is not None:
+            self.balance.end_epoch()
         self.loss_sum.zero_()
 
     def _judge(self, metrics: Mapping[str, float]) -> bool:
@@ -261,6 +269,8 @@ class Loop:
             seconds=time.perf_counter() - began,
             rows_per_s=self.at.epoch_rows / trained if trained else 0.0,
             best=best,
+            task_losses=self.balance.task_losses() if self.balance is not None else {},
+            task_weights=self.balance.task_weights() if self.balance is not None else {},
         )
         self.at.records.append(asdict(record))
         return record
@@ -284,6 +294,7 @@ class Loop:
             **flatten("loss_sum", self.loss_sum),
             **flatten("random", random),
             **flatten("optimization", self.trainer.optimization.state()),
+            **(flatten("balance", self.balance.state()) if self.balance is not None else {}),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -296,6 +307,8 @@ class Loop:
         self.at = Progress(**unflatten("progress", state))
         self.loss_sum.copy_(unflatten("loss_sum", state))
         self.trainer.optimization.load_state(unflatten("optimization", state))
+        if self.balance is not None:
+            self.balance.load_state(unflatten("balance", state))
         random = unflatten("random", state)
         torch.set_rng_state(random["cpu"].cpu())
         if "cuda" in random and self.trainer.device.type == "cuda":

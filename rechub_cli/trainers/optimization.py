@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -60,6 +60,7 @@ class Optimization:
                 " known: embedding_l1, embedding_l2, dense_l1, dense_l2"
             )
         self.clip_norm = clip_norm
+        self.beside: list[nn.Parameter] = []
         self.scheduler_fn = scheduler_fn
         self.scheduler_params = dict(scheduler_params or {})
         self.moment = self.scheduler_params.pop("step", None)
@@ -72,6 +73,16 @@ class Optimization:
     def lr(self) -> float:
         """The learning rate of the first parameters."""
         return float(self.optimizers[0].param_groups[0]["lr"])
+
+    def add(self, parameters: Iterable[nn.Parameter], lr: float | None = None) -> None:
+        """Learn what is not of the model, such as weights of losses: never decayed, regularised or clipped."""
+        self.beside = list(parameters)
+        if not self.beside:
+            return
+        group: dict[str, Any] = {"params": self.beside, "weight_decay": 0.0}
+        if "weight_decay" not in self.optimizers[0].defaults:
+            del group["weight_decay"]
+        self.optimizers[0].add_param_group(group | ({} if lr is None else {"lr": lr}))
 
     def start(self, n_epoch: int, steps_per_epoch: int | None, higher_is_better: bool) -> None:
         """Make the schedulers, which need the length of the training; once."""
@@ -108,7 +119,7 @@ class Optimization:
             raise SpecError(f"scheduler_params of {name}: {error}") from error
 
     def zero_grad(self) -> None:
-        for parameter in self.parameters:
+        for parameter in (*self.parameters, *self.beside):
             parameter.grad = None
 
     def update(self) -> None:

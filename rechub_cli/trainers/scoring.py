@@ -122,8 +122,8 @@ class Scorer:
     ) -> dict[str, float]:
         """The metrics over all rows of a loader; ``<metric>_<label>`` where there are several labels.
 
-        Rows whose label is masked, or whose weight is 0, are left out. ``each`` is handed every scored batch on the
-        way, say to write it.
+        Rows whose label is masked, or whose weight for it is 0, are left out. ``each`` is handed every scored batch on
+        the way, say to write it.
 
         Raises:
             DataError: no rows, or no labels.
@@ -135,14 +135,13 @@ class Scorer:
             if each is not None:
                 each(scored)
             known = scored.rows.known_labels()[: scored.rows.n]
-            beside = (part for part in (scored.rows.weights, scored.rows.group) if part is not None)
+            beside = [part for part in _beside(scored.rows) if part is not None]
             parts.append(tuple(part.cpu() for part in (scored.scores, known, *beside)))
-            has = (scored.rows.weights is not None, scored.rows.group is not None)
+            has = [part is not None for part in _beside(scored.rows)]
         if not parts:
             raise DataError("there are no rows to evaluate")
         scores, labels, *arrays = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-        weights = arrays.pop(0) if has[0] else None
-        group = arrays.pop(0) if has[1] else None
+        row_weights, label_weights, group = (arrays.pop(0) if there else None for there in has)
         bad = int((~np.isfinite(scores)).any(axis=1).sum())
         if bad:
             raise RunFailed(f"{bad:,} of {len(scores):,} predictions are not finite numbers: lower the learning rate")
@@ -155,6 +154,10 @@ class Scorer:
         tasks = self.tasks or tuple(Task(str(i)) for i in range(scores.shape[1]))
         for column, task in enumerate(tasks):
             pick = ~np.isnan(labels[:, column])
+            weights = row_weights
+            if label_weights is not None:
+                own = label_weights[:, column]
+                weights = own if weights is None else weights * own
             if weights is not None:
                 pick &= weights > 0  # else a metric may divide by nothing
             for name, metric in metrics.items():
@@ -169,6 +172,10 @@ class Scorer:
                     None if group is None else group[pick],
                 )
         return result
+
+
+def _beside(rows: Rows) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    return rows.weights, rows.label_weights, rows.group
 
 
 def load_metrics(names: Sequence[Any], tasks: Sequence[Task]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,8 @@ class Epoch:
     seconds: float  # since the epoch began, validation included
     rows_per_s: float  # training only
     best: bool  # the best so far
+    task_losses: Mapping[str, float] = field(default_factory=dict)  # several labels: the mean of each in this epoch
+    task_weights: Mapping[str, float] = field(default_factory=dict)  # several labels: what each loss counts with now
 
 
 class Watcher(Protocol):
@@ -96,7 +98,7 @@ class LogWatcher:
 
 
 class ModelFile:
-    """The best weights in memory, and in ``model_path/model.pth`` as a plain state_dict; no state for resuming.
+    """The best weights in memory, and in ``model_path/<name>`` as a plain state_dict; no state for resuming.
 
     Raises:
         CannotCreate: the folder cannot be made or written; told before training.
@@ -104,8 +106,8 @@ class ModelFile:
 
     keeps_state = False
 
-    def __init__(self, model_path: str | Path) -> None:
-        self.path = Path(model_path).expanduser() / "model.pth"
+    def __init__(self, model_path: str | Path, name: str = "model.pth") -> None:
+        self.path = Path(model_path).expanduser() / name
         with creating(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(self.path.parent, os.W_OK):
@@ -156,6 +158,8 @@ class ModelLoggers:
 
     def on_epoch(self, record: Epoch) -> None:
         values = {"train/loss": record.train_loss, "learning_rate": record.lr}
+        values |= {f"train/loss_{name}": value for name, value in record.task_losses.items()}
+        values |= {f"loss_weight/{name}": value for name, value in record.task_weights.items()}
         values |= {f"val/{name}": value for name, value in record.metrics.items()}
         for logger in self.loggers:
             logger.log_metrics(values, step=record.epoch - 1)
