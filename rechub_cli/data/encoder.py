@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from rechub_cli.data import cells, ids, labels, numbers
-from rechub_cli.data.block import Block, Layout
+from rechub_cli.data.block import Block, Layout, gather
 from rechub_cli.data.fit import Vocabularies, fit, moments_of
 from rechub_cli.data.numbers import Transform
 from rechub_cli.data.plan import FIRST_FIXED, Plan
@@ -29,6 +29,7 @@ from rechub_cli.spec.model import AnyFeature, Datetime, Dense, Label, Sequence, 
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Chunk, Rows
+    from rechub_cli.data.history import EventStore
 
 FORMAT = 1  # raised when the meaning of the files, or of an id, changes
 _TILE = 1 << 16  # rows that a thread lays out at a time
@@ -44,6 +45,7 @@ class Encoder:
     vocabularies: Vocabularies
     transforms: dict[str, Transform]
     bins: dict[str, tuple[float, ...]]
+    events: EventStore | None = None  # of the log, for histories
     schema: Schema = field(init=False)
     hash: str = field(init=False)  # of everything that decides what a row becomes
     _pool: ThreadPoolExecutor = field(init=False, repr=False)
@@ -51,7 +53,7 @@ class Encoder:
     def __post_init__(self) -> None:
         self.schema = self.plan.schema(self.vocabularies, self.bins)
         digests = {key: vocabulary.digest() for key, vocabulary in self.vocabularies.items()}
-        text = json.dumps([self._state(), digests], sort_keys=True)
+        text = json.dumps([self._state(), digests, *([self.events.digest] if self.events else [])], sort_keys=True)
         self.hash = hashlib.sha256(text.encode()).hexdigest()
         self._pool = _threads()
 
@@ -73,12 +75,18 @@ class Encoder:
         plan = replace(self.plan, tower=tower, labels=labels)
         if tower == "item":
             plan = replace(plan, weight=None, group=None)
-        return Encoder(plan, self.vocabularies, self.transforms, self.bins)
+        events = None if tower == "item" else self.events
+        return Encoder(plan, self.vocabularies, self.transforms, self.bins, events)
+
+    def with_events(self, events: EventStore | None) -> Encoder:
+        """The same, with the log that histories are made of."""
+        return Encoder(self.plan, self.vocabularies, self.transforms, self.bins, events)
 
     @property
     def columns(self) -> list[str]:
-        """The raw columns that features are read from."""
-        return self.plan.feature_columns
+        """The raw columns that features are read from, and those that histories go by."""
+        keys = () if not self.plan.histories else self.events.keys if self.events else self.plan.keys
+        return list(dict.fromkeys([*self.plan.feature_columns, *keys]))
 
     @property
     def label_columns(self) -> list[str]:
@@ -104,7 +112,14 @@ class Encoder:
         layout = self.layout(labels)
         columns = np.empty((layout.width, table.num_rows), np.int32)
         block = Block(layout, columns.T, {})
-        jobs = [self._pool.submit(self._encode_feature, chunk, name, block) for name in self.plan.own]
+        histories = self.plan.histories
+        jobs = [
+            self._pool.submit(self._encode_feature, chunk, name, block)
+            for name in self.plan.own
+            if name not in histories
+        ]
+        if histories:
+            self._encode_histories(chunk, list(histories), block)
         if labels:
             self._encode_labels(chunk, block)
         for job in jobs:
@@ -146,6 +161,16 @@ class Encoder:
         elif isinstance(feature, Dense):
             self._encode_number(numbers.floats(values, column), name, feature, block)
 
+    def _encode_histories(self, chunk: Chunk, names: list[str], block: Block) -> None:
+        if self.events is None:
+            raise ValueError(f"history {names[0]} needs the events of a log: encoder.with_events(...)")
+        rows = self.events.locate(chunk)
+        for name in names:
+            starts, lengths = self.events.before(name, rows)
+            for feature in self.plan.history_columns(name):
+                block.values[feature] = gather(self.events.values(feature), starts, lengths)
+                block.rows[:, block.layout.lengths.start + block.layout.sequences.index(feature)] = lengths
+
     def _encode_number(self, values: np.ndarray, name: str, feature: Dense, block: Block) -> None:
         if isinstance(feature.transform, dict):
             buckets = numbers.bucket(values, feature.transform["bucketize"])
@@ -160,6 +185,13 @@ class Encoder:
         _count(block.missing, name, 0 if missing is None else np.count_nonzero(missing))
 
     def _ids(self, values: pa.Array | pa.ChunkedArray, key: str, name: str, block: Block) -> np.ndarray:
+        out, vocabulary = self.look_up(values, key, name), self.vocabularies[key]
+        _count(block.missing, name, np.count_nonzero(out == MISSING))
+        _count(block.unseen, name, np.count_nonzero((out >= FIRST_UNSEEN) & (out < vocabulary.first)))
+        return out
+
+    def look_up(self, values: pa.Array | pa.ChunkedArray, key: str, name: str) -> np.ndarray:
+        """int32 (n,): ids of the values of column ``name`` by the vocabulary of the feature ``key``."""
         vocabulary = self.vocabularies[key]
         unique, codes = ids.positions(values, name)
         if codes is None and unique.type != vocabulary.type:  # conversion is slow: each value once
@@ -167,8 +199,6 @@ class Encoder:
         out = vocabulary.look_up(unique, name)
         if codes is not None:
             out = np.append(out, np.int32(MISSING))[codes]
-        _count(block.missing, name, np.count_nonzero(out == MISSING))
-        _count(block.unseen, name, np.count_nonzero((out >= FIRST_UNSEEN) & (out < vocabulary.first)))
         return out
 
     def _encode_labels(self, chunk: Chunk, block: Block) -> None:
@@ -194,7 +224,9 @@ class Encoder:
 
     def _state(self) -> dict[str, Any]:
         plan = self.plan
+        histories = {"keys": list(plan.keys)} if plan.keys else {}
         return {
+            **histories,
             "format": FORMAT,
             "features": _FEATURES.dump_python(plan.features, mode="json"),
             "labels": _LABELS.dump_python(plan.labels, mode="json"),
@@ -219,7 +251,8 @@ class Encoder:
             file = f"{place:03d}-{readable}.parquet"
             vocabulary.save(folder / file)
             entries[key] = {"file": file, "kind": str(vocabulary.values.type), "oov_buckets": vocabulary.oov_buckets}
-        state = {**self._state(), "vocabularies": entries, "schema": self.schema.to_json(), "hash": self.hash}
+        state = {**self._state(), "vocabularies": entries, "schema": self.schema.to_json()}
+        state["hash"] = self.with_events(None).hash
         write_text(folder / "encoder.json", json.dumps(state, indent=1))
 
     @classmethod
@@ -237,6 +270,7 @@ class Encoder:
                 state["group"],
                 state["embed_dim"],
                 state["tower"],
+                tuple(state.get("keys", ())),
             )
             vocabularies: Vocabularies = {}
             for key, entry in state["vocabularies"].items():

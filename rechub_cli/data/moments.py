@@ -24,6 +24,32 @@ def instants(chunk: Chunk, column: str) -> np.ndarray:
     Raises:
         DataError: a null, or text that is no moment; with file and row.
     """
+    values = _given(chunk, column)
+    if pa.types.is_floating(values.type):
+        bits = (values.cast(pa.float64()).to_numpy() + 0.0).view(np.int64)
+        return bits ^ ((bits >> 63) & np.int64(2**63 - 1))  # as integers, negative floats count down
+    if pa.types.is_date32(values.type):
+        values = values.cast(pa.int32())
+    return _integers(values, chunk, column)
+
+
+def clock(chunk: Chunk, column: str) -> tuple[np.ndarray, bool]:
+    """Times on one scale: microseconds since 1970 UTC (and True), or plain numbers, int64 or float64 (and False).
+
+    Raises:
+        DataError: as ``instants``.
+    """
+    values = _given(chunk, column)
+    if pa.types.is_floating(values.type):
+        return np.asarray(values.cast(pa.float64()).to_numpy()), False
+    if pa.types.is_integer(values.type):
+        return _integers(values, chunk, column), False
+    zone = values.type.tz if pa.types.is_timestamp(values.type) else None
+    return _integers(values.cast(pa.timestamp("us", zone), safe=False), chunk, column), True
+
+
+def _given(chunk: Chunk, column: str) -> pa.Array:
+    """Numbers or moments, none null."""
     values = chunk.table.column(column)
     type = plain(values.type)
     values = values.cast(type).combine_chunks() if values.type != type else values.combine_chunks()
@@ -38,15 +64,13 @@ def instants(chunk: Chunk, column: str) -> np.ndarray:
         raise DataError(
             f"{chunk.locate(row)}: column {column} is null, which has no place in time; filter such rows out"
         )
-    if pa.types.is_floating(values.type):
-        bits = (values.cast(pa.float64()).to_numpy() + 0.0).view(np.int64)
-        return bits ^ ((bits >> 63) & np.int64(2**63 - 1))  # as integers, negative floats count down
-    if pa.types.is_date32(values.type):
-        values = values.cast(pa.int32())
-    elif not (
-        pa.types.is_integer(values.type) or pa.types.is_timestamp(values.type) or pa.types.is_date64(values.type)
-    ):
+    are = (pa.types.is_floating, pa.types.is_integer, pa.types.is_timestamp, pa.types.is_date)
+    if not any(such(values.type) for such in are):
         raise DataError(f"{chunk.file}: column {column} is of kind {kind(type)}, which is no time")
+    return values
+
+
+def _integers(values: pa.Array, chunk: Chunk, column: str) -> np.ndarray:
     try:
         return np.asarray(values.cast(pa.int64()).to_numpy())
     except pa.ArrowInvalid as error:

@@ -24,6 +24,7 @@ class Plan:
     group: str | None
     embed_dim: int
     tower: Tower | None = None  # only this tower's features are encoded
+    keys: tuple[str, ...] = ()  # of histories: the columns that say who and when, and which of equal times is first
 
     @property
     def own(self) -> list[str]:
@@ -35,7 +36,12 @@ class Plan:
         plan = cls(spec.features, spec.labels, spec.weight, spec.group, spec.embed_dim)
         for name, feature in plan.features.items():
             if isinstance(feature, History):
-                raise SpecError(f"features.{name}: histories are not built yet; give the history as a sequence column")
+                if not spec.user or not spec.time:
+                    raise SpecError(
+                        f"features.{name}: a history needs `user:` and `time:`, the columns of who and when"
+                    )
+                plan = replace(plan, keys=(spec.user, spec.time, *([spec.order] if spec.order else [])))
+                plan.history_columns(name)
             if isinstance(feature, Sparse | Sequence) and feature.shares is not None:
                 width = plan.embed_dim_of(plan.owner(name))
                 if feature.embed_dim not in (None, width):
@@ -57,7 +63,38 @@ class Plan:
 
     @property
     def feature_columns(self) -> list[str]:
-        return list(dict.fromkeys(self.column(name) for name in self.own))
+        """Those that features are read from; a history is made of other rows."""
+        return list(dict.fromkeys(self.column(name) for name in self.own if name not in self.histories))
+
+    @property
+    def histories(self) -> dict[str, History]:
+        """The histories that are encoded, by name."""
+        return {name: self.features[name] for name in self.own if isinstance(self.features[name], History)}  # type: ignore[misc]
+
+    def history_columns(self, name: str) -> dict[str, str]:
+        """The sequences of a history: feature -> the column that it follows. Several columns give `<name>.<column>`."""
+        feature = self.features[name]
+        assert isinstance(feature, History)
+        for column in feature.of:
+            self.owner_of_column(column, name)
+        if len(feature.of) == 1:
+            return {name: feature.of[0]}
+        return {f"{name}.{column}": column for column in feature.of}
+
+    def history_of(self, feature: str) -> tuple[str, str]:
+        """The history that a sequence belongs to, and the column that it follows."""
+        for name in self.histories:
+            columns = self.history_columns(name)
+            if feature in columns:
+                return name, columns[feature]
+        raise KeyError(feature)
+
+    def owner_of_column(self, column: str, name: str) -> str:
+        """The feature whose vocabulary a column of the history ``name`` uses: that of the feature that reads it."""
+        for reader, feature in self.features.items():
+            if isinstance(feature, Sparse) and self.column(reader) == column:
+                return self.owner(reader)
+        raise SpecError(f"features.{name}.of: no sparse feature reads column {column}; add one, whose ids are shared")
 
     @property
     def label_columns(self) -> list[str]:
@@ -96,6 +133,22 @@ class Plan:
     ) -> Iterator[Feature]:
         feature = self.features[name]
         embed_dim, tower = self.embed_dim_of(name), feature.tower
+        if isinstance(feature, History):
+            for key, column in self.history_columns(name).items():
+                owner = self.owner_of_column(column, name)
+                vocabulary = vocabularies[owner]
+                yield Feature(
+                    key,
+                    "sequence",
+                    self.embed_dim_of(owner),
+                    vocabulary.n_ids,
+                    shares=owner,
+                    oov_buckets=vocabulary.oov_buckets,
+                    pooling=feature.pooling,
+                    max_len=feature.max_len,
+                    tower=tower,
+                    history=name,
+                )
         if isinstance(feature, Sparse | Sequence):
             owner = self.owner(name)
             vocabulary = vocabularies[owner]

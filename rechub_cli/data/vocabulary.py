@@ -124,7 +124,7 @@ class Vocabulary:
         if self.oov_buckets == 1:
             out[strange] = FIRST_UNSEEN
         elif strange.any():
-            hashes = _hash_as(values.filter(pa.array(strange)), self.values.type, column)
+            hashes = hash_as(values.filter(pa.array(strange)), self.values.type, column)
             out[strange] = FIRST_UNSEEN + (hashes % np.uint64(self.oov_buckets)).astype(np.int32)
         return out
 
@@ -210,7 +210,7 @@ class Buckets:
         return self.first + self.n_buckets
 
     def look_up(self, values: pa.Array, column: str) -> np.ndarray:
-        hashes = _hash_as(values, ids.CANONICAL[self.kind], column)
+        hashes = hash_as(values, ids.CANONICAL[self.kind], column)
         out = (hashes % np.uint64(self.n_buckets)).astype(np.int32) + np.int32(self.first)
         if values.null_count:
             out[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
@@ -220,7 +220,7 @@ class Buckets:
         return f"{self.kind} {self.n_buckets} {self.oov_buckets}"
 
 
-def _hash_as(values: pa.Array, kind: pa.DataType, column: str) -> np.ndarray:
+def hash_as(values: pa.Array, kind: pa.DataType, column: str) -> np.ndarray:
     """The hash of each value in the fitted type, so that "5" and 5 fall into one bucket; else of the value as it is."""
     converted = ids.convert(values, kind, column)
     hashes = ids.stable_hash(converted)

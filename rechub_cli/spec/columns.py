@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+from rechub_cli.spec.lag import parse_lag
 from rechub_cli.spec.model import AnyFeature, Data, Dense, History, Label, Sequence, Sparse, Spec
 from rechub_cli.spec.names import check_names
 from rechub_cli.spec.problems import MOST_SHOWN, Problem, listed
@@ -83,7 +84,7 @@ class _Checker:
         found: dict[str, AnyFeature] = {}
         for name, feature in spec.features.items():
             if not self.is_glob(name):
-                column = None if isinstance(feature, History) else feature.column or name
+                column = feature.column if isinstance(feature, History) else feature.column or name
                 found[name] = feature.model_copy(update={"column": column})
                 continue
             matches = [column for column in self.columns if fnmatchcase(column, name)]
@@ -103,7 +104,7 @@ class _Checker:
     def feature(self, name: str, feature: AnyFeature, features: Mapping[str, AnyFeature]) -> None:
         path = ("features", name)
         if isinstance(feature, History):
-            self.problem((*path, "type"), "histories are not built yet; give the history as a sequence column")
+            self.history(path, feature, features)
             return
         named = "column" in self.spec.features[name].model_fields_set if name in self.spec.features else False
         place = (*path, "column") if named else path
@@ -152,6 +153,32 @@ class _Checker:
         elif feature.embed_dim not in (None, owner.embed_dim or self.spec.embed_dim):
             width = owner.embed_dim or self.spec.embed_dim
             self.problem((*path, "embed_dim"), f"shares the rows of '{target}', which are {width} wide; leave it out")
+
+    def history(self, path: tuple[str, ...], feature: History, features: Mapping[str, AnyFeature]) -> None:
+        for role in ("user", "time"):
+            if getattr(self.spec, role) is None:
+                text = f"a history needs '{role}:', the column that says {_SAYS[role]}"
+                self.problem((*path, "type"), text)
+        if feature.column is not None:
+            self.problem((*path, "column"), "a history is made of the columns that 'of' names; leave it out", key=True)
+        if feature.tower == "item":
+            self.problem((*path, "tower"), "a history is the user's; items have none")
+        read = {one.column or name for name, one in features.items() if isinstance(one, Sparse)}
+        for place, column in enumerate(feature.of):
+            if self.column(column, (*path, "of", place)) and column not in read:
+                text = f"no sparse feature reads column '{column}'; add one: a history shares its ids"
+                self.problem((*path, "of", place), text)
+        if not feature.of or len(set(feature.of)) < len(feature.of):
+            self.problem((*path, "of"), "names the columns that the history follows, each once", key=True)
+        for column, wanted in feature.where.items():
+            kind = self.column(column, (*path, "where", column), key=True)
+            if kind == "list" or any(isinstance(value, list | dict) or value is None for value in _listed(wanted)):
+                self.problem((*path, "where", column), "must be a value of the column, or a list of values")
+        if feature.lag is not None:
+            try:
+                parse_lag(feature.lag)
+            except ValueError as error:
+                self.problem((*path, "lag"), str(error))
 
     def label(self, name: str, label: Label) -> Label:
         column = label.column or name
@@ -240,6 +267,10 @@ def _is_own(feature: AnyFeature, owner: AnyFeature, option: str) -> bool:
     """Whether an option says something that the owner of the vocabulary does not."""
     value = getattr(feature, option)
     return value not in (type(feature).model_fields[option].default, getattr(owner, option))
+
+
+def _listed(wanted: object) -> list[object]:
+    return wanted if isinstance(wanted, list) else [wanted]
 
 
 def _plural(kind: str) -> str:

@@ -69,7 +69,10 @@ def column_kinds(spec: Spec, base: Path) -> dict[str, str]:
 
 def needed_columns(spec: Spec, labels: bool = True) -> list[str]:
     """The raw columns that a resolved spec's features (and labels, weight, group) are read from."""
-    names = [feature.column or name for name, feature in spec.features.items()]
+    names = [feature.column or name for name, feature in spec.features.items() if feature.type != "history"]
+    for feature in spec.features.values():
+        if feature.type == "history":
+            names += [*feature.of, *feature.where, *(name for name in (spec.user, spec.time, spec.order) if name)]
     if labels:
         names += [label.column or name for name, label in spec.labels.items()]
         names += [name for name in (spec.weight, spec.group) if name]

@@ -139,7 +139,12 @@ def test_files_for_validation_take_the_place_of_that_part_of_the_split() -> None
         ),
         ("features: {price: {type: dense, transform: {bucketize: [2, 1]}}}", "edges that rise"),
         ("features: {C1: {type: sparse, hash_buckets: 10, max_vocab: 5}}", "hash_buckets keeps no vocabulary"),
-        ("features: {h: {type: history, of: C1}}", "histories are not built yet"),
+        ("features: {h: {type: history, of: C1}}", "a history needs 'user:'"),
+        ("features: {h: {type: history, of: C1}}", "no sparse feature reads column 'C1'"),
+        ("features: {C1: {type: sparse}, h: {type: history, of: [C1, C1]}}", "each once"),
+        ("features: {C1: {type: sparse}, h: {type: history, of: C1, lag: 1hr}}", "'1hr' is no lag"),
+        ("features: {C1: {type: sparse}, h: {type: history, of: C1, where: {clik: 1}}}", "'clik' is not in"),
+        ("features: {C1: {type: sparse}, h: {type: history, of: C1, tower: item}}", "items have none"),
     ],
 )
 def test_a_faulty_feature_is_told(lines: str, told: str) -> None:
