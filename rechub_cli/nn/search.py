@@ -17,7 +17,7 @@ from rechub_cli.batch import Jagged
 
 _BLOCK = 4_194_304  # scores at a time: 16 MB
 _ITEMS = 65_536  # items at a time
-_LOWEST = torch.finfo(torch.float32).min
+LOWEST = torch.finfo(torch.float32).min
 _GROUP = 32  # columns that are first represented by their best one
 
 
@@ -28,9 +28,9 @@ def relevance(users: Tensor, items: Tensor) -> Tensor:
     """
     items = items.float()
     if users.dim() == 2:
-        return (users.float() @ items.T).nan_to_num_(_LOWEST)
+        return (users.float() @ items.T).nan_to_num_(LOWEST)
     n, interests, width = users.shape
-    scores = (users.float().reshape(-1, width) @ items.T).nan_to_num_(_LOWEST).view(n, interests, -1)
+    scores = (users.float().reshape(-1, width) @ items.T).nan_to_num_(LOWEST).view(n, interests, -1)
     unused = ~users.any(2)
     unused &= ~unused.all(1, keepdim=True)
     if unused.any():

@@ -103,10 +103,10 @@ def load(kind: str, name: str, base: Path | None = None) -> Any:
     return loaded
 
 
-def load_metric(name: str, base: Path | None = None) -> Callable[..., float]:
-    """An instance of the metric ``name``; ``ndcg@10`` is NDCG(k=10)."""
+def load_metric(name: str, base: Path | None = None, kind: str = "metrics") -> Callable[..., float]:
+    """An instance of the metric ``name``, or of the retrieval metric; ``ndcg@10`` is NDCG(k=10)."""
     plain, k = split_k(name)
-    metric = load("metrics", plain, base)
+    metric = load(kind, plain, base)
     if isinstance(metric, type):
         return metric(k=k) if k is not None else metric()
     return metric
