@@ -121,7 +121,8 @@ class Interactions:
                 tally.chosen += int(np.count_nonzero(inside))
                 counts += np.bincount(places[inside], minlength=len(counts))
                 if columns.user is not None:
-                    pairs.add(chunk.table.column(columns.user), columns.user, places, inside)
+                    users, numbers = ids.distinct(chunk.table.column(columns.user), columns.user)
+                    pairs.add(users, columns.user, places[inside], numbers[inside])
                 if progress:
                     progress(tally.n_rows)
         return cls(*pairs.finish()), torch.from_numpy(counts), tally
@@ -141,6 +142,19 @@ class Interactions:
     def matrix(self) -> Jagged:
         """Row u holds the places of user u."""
         return Jagged(torch.from_numpy(self.places), torch.from_numpy(self.offsets))
+
+    def union(self, other: Interactions) -> Interactions:
+        """With the items that users have there: those of train and valid, or newer ones.
+
+        Raises:
+            DataError: users of another kind.
+        """
+        pairs = _Pairs(self.n_items)
+        for part in (self, other):
+            if len(part):
+                numbers = np.repeat(np.arange(len(part)), np.diff(part.offsets))
+                pairs.add(part.users, "user", part.places, numbers)
+        return Interactions(*pairs.finish())
 
     def of(self, users: pa.Array | pa.ChunkedArray, column: str = "user") -> tuple[np.ndarray, np.ndarray]:
         """The places of each raw user's items, int32 (N,), one user after the other, and how many, int64 (n,).
@@ -190,14 +204,13 @@ class _Pairs:
         self.waiting: list[tuple[pa.Array, np.ndarray, np.ndarray]] = []
         self.n_waiting = 0
 
-    def add(self, users: pa.ChunkedArray, column: str, places: np.ndarray, chosen: np.ndarray) -> None:
-        values, codes = ids.distinct(users, column)
+    def add(self, users: pa.Array, column: str, places: np.ndarray, numbers: np.ndarray) -> None:
+        """``places`` of the users named by ``numbers``, places in ``users``; -1 is nobody."""
         if self.users is None:
-            self.users = values.slice(0, 0)
-        values = ids.convert(values, self.users.type, column)
-        chosen = chosen & (codes >= 0)
-        self.waiting.append((values, codes[chosen], places[chosen]))
-        self.n_waiting += len(codes)
+            self.users = users.slice(0, 0)
+        users = ids.convert(users, self.users.type, column)
+        self.waiting.append((users, numbers[numbers >= 0], places[numbers >= 0]))
+        self.n_waiting += len(users) + len(places)
         if self.n_waiting > max(_SMALLEST_MERGE, len(self.keys) // 2):
             self.merge()
 
@@ -209,8 +222,8 @@ class _Pairs:
         numbers = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         self.users = encoded.dictionary  # those held come first, and keep their numbers
         keys, start = [self.keys], len(held)
-        for values, codes, places in self.waiting:
-            users = numbers[start : start + len(values)][codes]
+        for values, owners, places in self.waiting:
+            users = numbers[start : start + len(values)][owners]
             keys.append((users * self.n_items + places)[users >= 0])
             start += len(values)
         self.keys = np.unique(np.concatenate(keys))
