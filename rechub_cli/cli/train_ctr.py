@@ -51,7 +51,8 @@ def train_ctr(
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.dates import dated
-    from rechub_cli.workflows.train import TrainRequest, train_ctr
+    from rechub_cli.workflows.request import TrainRequest
+    from rechub_cli.workflows.train import train_ctr
 
     with Stop(console.interrupted) as stop:
         outcome = train_ctr(

@@ -5,7 +5,7 @@ A plugin is registered by an entry point of the group ``rechub.<kind>``, or name
 without running a plugin (its options, a metric's direction) is read from its source.
 """
 
-from rechub_cli.plugins.describe import Description, MetricInfo, describe, metric_info, summary
+from rechub_cli.plugins.describe import Description, MetricInfo, class_literal, describe, metric_info, summary
 from rechub_cli.plugins.options import Option, OptionProblem, check_options, options
 from rechub_cli.plugins.registry import KINDS, Plugin, find, load, load_metric, names
 
@@ -17,6 +17,7 @@ __all__ = [
     "OptionProblem",
     "Plugin",
     "check_options",
+    "class_literal",
     "describe",
     "find",
     "load",

@@ -80,6 +80,21 @@ def metric_info(name: str, base: Path | None = None) -> MetricInfo:
     )
 
 
+def class_literal(kind: str, name: str, what: str, default: Any = None, base: Path | None = None) -> Any:
+    """The plain value that a plugin's class body gives to ``what``; nothing is imported for it.
+
+    The default stands where the class gives none, or cannot be read.
+
+    Raises:
+        SpecError: there is no such plugin.
+    """
+    try:
+        found, path = definition(find(kind, name, base))
+        return attribute(found, path, what) if isinstance(found, ast.ClassDef) else default
+    except Unreadable:
+        return default
+
+
 def _said(what: str, name: str, base: Path | None, default: Any) -> Any:
     try:
         found, path = definition(find("metrics", name, base))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli import plugins
 from rechub_cli.errors import RechubError, RunFailed, Unavailable
+from rechub_cli.spec.tasks import split_label
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from rechub_cli.run import Checkpoints, RunWatcher
     from rechub_cli.schema import Schema
     from rechub_cli.spec.model import Spec
-    from rechub_cli.spec.read import ReadSpec
     from rechub_cli.trainers.ctr import CTRTrainer
+    from rechub_cli.trainers.mtl import MTLTrainer
 
 
 def build_model(spec: Spec, schema: Schema, base: Path) -> nn.Module:
@@ -79,47 +80,88 @@ def ctr_trainer(
         SpecError: an optimizer, a scheduler or a metric does not fit.
         Unavailable: the device is not there.
     """
-    from rechub_cli.optim.names import optimizer, scheduler
     from rechub_cli.trainers.ctr import CTRTrainer
 
     wanted = spec.trainer
     return CTRTrainer(
         model,
-        optimizer_fn=optimizer(wanted.optimizer),
-        optimizer_params=dict(wanted.optimizer_params),
-        regularization_params={str(name): value for name, value in wanted.regularization_params.items()},
-        scheduler_fn=scheduler(wanted.scheduler) if wanted.scheduler else None,
-        scheduler_params=dict(wanted.scheduler_params),
-        n_epoch=wanted.n_epoch,
-        earlystop_patience=wanted.earlystop_patience,
-        device=wanted.device,
-        gpus=list(wanted.gpus),
-        embedding_optimizer=wanted.embedding_optimizer.model_dump(),
         loss=plugins.load("losses", wanted.loss, base) if wanted.loss and ":" in wanted.loss else wanted.loss,
-        monitor=load_named([monitor_of(spec)], base)[0],
+        **trainer_options(spec, watcher, checkpoints),
+        monitor=load_named([str(monitor_of(spec))], base)[0],
         metrics=load_named(metrics_of(spec), base),
-        clip_norm=wanted.clip_norm,
-        precision=wanted.precision,
-        eval_every_steps=wanted.eval_every_steps,
-        seed=wanted.seed,
-        watcher=watcher,
-        checkpoints=checkpoints,
         tasks=schema.tasks,
     )
 
 
-def monitor_of(spec: Spec) -> str:
-    """The metric that tells the best weights: the spec's, else auc, or rmse where the label is a number."""
-    return spec.trainer.monitor or ("rmse" if is_regression(spec) else "auc")
+def trainer_options(spec: Spec, watcher: RunWatcher, checkpoints: Checkpoints | None) -> dict[str, Any]:
+    """What all trainers take alike.
+
+    Raises:
+        SpecError: there is no such optimizer or scheduler.
+    """
+    from rechub_cli.optim.names import optimizer, scheduler
+
+    wanted = spec.trainer
+    return {
+        "optimizer_fn": optimizer(wanted.optimizer),
+        "optimizer_params": dict(wanted.optimizer_params),
+        "regularization_params": {str(name): value for name, value in wanted.regularization_params.items()},
+        "scheduler_fn": scheduler(wanted.scheduler) if wanted.scheduler else None,
+        "scheduler_params": dict(wanted.scheduler_params),
+        "n_epoch": wanted.n_epoch,
+        "earlystop_patience": wanted.earlystop_patience,
+        "device": wanted.device,
+        "gpus": list(wanted.gpus),
+        "embedding_optimizer": wanted.embedding_optimizer.model_dump(),
+        "clip_norm": wanted.clip_norm,
+        "precision": wanted.precision,
+        "eval_every_steps": wanted.eval_every_steps,
+        "seed": wanted.seed,
+        "watcher": watcher,
+        "checkpoints": checkpoints,
+    }
+
+
+def make_trainer(command: str, *parts: Any) -> Any:
+    """The trainer of ``train-ctr`` or ``train-mtl``; the arguments are those of ``ctr_trainer``."""
+    return mtl_trainer(*parts) if command == "train-mtl" else ctr_trainer(*parts)
+
+
+def monitor_of(spec: Spec) -> str | dict[str, float]:
+    """The metric that tells the best weights: the spec's, else auc, or rmse where the label is a number.
+
+    Of several labels it is ``<metric>_<label>``, or a weighted sum of such.
+    """
+    return spec.trainer.monitor or usual_monitor(spec)
+
+
+def usual_monitor(spec: Spec) -> str:
+    name = stop_label(spec)
+    metric = "rmse" if name and spec.labels[name].type == "regression" else "auc"
+    return f"{metric}_{name}" if len(spec.labels) > 1 else metric
+
+
+def stop_label(spec: Spec) -> str | None:
+    """The label that tells the best weights, ``trainer.earlystop_taskid``: the first one, or as the spec says."""
+    at = spec.trainer.earlystop_taskid
+    return list(spec.labels)[at] if isinstance(at, int) and spec.labels else at if isinstance(at, str) else None
 
 
 def metrics_of(spec: Spec) -> list[str]:
-    """The metrics to report: the monitor, then the spec's, else the usual ones."""
-    usual = ["rmse", "mae"] if is_regression(spec) else ["auc", "logloss"]
-    if spec.group and not is_regression(spec):
-        usual.insert(1, "gauc")
+    """The metrics to report, without labels: the monitor's, then the spec's, else the usual ones."""
+    types = {label.type for label in spec.labels.values()}
+    usual = ["auc", "gauc", "logloss"] if "classification" in types or not types else []
+    usual += ["rmse", "mae"] if "regression" in types else []
+    if not spec.group and "gauc" in usual:
+        usual.remove("gauc")
     chosen = usual if spec.trainer.metrics is None else spec.trainer.metrics
-    return list(dict.fromkeys([monitor_of(spec), *chosen]))
+    return list(dict.fromkeys([*monitored(spec), *chosen]))
+
+
+def monitored(spec: Spec) -> list[str]:
+    """The metrics that the monitor needs, without labels."""
+    monitor = monitor_of(spec)
+    return [split_label(name, spec.labels)[0] for name in ([monitor] if isinstance(monitor, str) else monitor)]
 
 
 def load_named(names: Sequence[str], base: Path) -> list[Any]:
@@ -131,23 +173,27 @@ def is_regression(spec: Spec) -> bool:
     return all(label.type == "regression" for label in spec.labels.values())
 
 
-def check_ctr(read: ReadSpec) -> None:
-    """What train-ctr needs of a spec beyond its form.
+def mtl_trainer(
+    spec: Spec, schema: Schema, model: nn.Module, base: Path, watcher: RunWatcher, checkpoints: Checkpoints | None
+) -> MTLTrainer:
+    """The trainer that the spec of several labels describes.
 
     Raises:
-        SpecError: no label, several, or features that another command is for.
+        SpecError: an optimizer, a scheduler, a metric or a weighting does not fit.
+        Unavailable: the device is not there.
     """
-    spec, problems = read.spec, []
-    if len(spec.labels) != 1:
-        have = f"has {len(spec.labels)}: {', '.join(spec.labels)}" if spec.labels else "has none"
-        problems.append(("labels", f"train-ctr needs exactly one label, and the spec {have}"))
-    for name, feature in spec.features.items():
-        if feature.type == "history":
-            problems.append((f"features.{name}", "train-ctr does not build histories yet; use a sequence column"))
-    if not spec.data.train:
-        problems.append(("data.train", "is missing: name the files to train on, or use --train PATH"))
-    if problems:
-        read.fail(problems)
+    from rechub_cli.trainers.mtl import MTLTrainer
+
+    return MTLTrainer(
+        model,
+        [task.type for task in schema.tasks],
+        adaptive_params=dict(spec.trainer.adaptive_params) or None,
+        earlystop_taskid=list(spec.labels).index(stop_label(spec) or ""),
+        **trainer_options(spec, watcher, checkpoints),
+        monitor=spec.trainer.monitor,
+        metrics=load_named(metrics_of(spec), base),
+        tasks=schema.tasks,
+    )
 
 
 def describe_features(schema: Schema) -> dict[str, Any]:

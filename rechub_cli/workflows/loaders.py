@@ -78,6 +78,6 @@ def check_labels(part: str, means: dict[str, float], spec: Spec, events: Events)
     for name, mean in means.items():
         if math.isnan(mean):
             raise DataError(f"every {name} of the {part} rows is null: there is nothing to learn from or to measure")
-        if mean in (0, 1) and not fitting.is_regression(spec):
+        if mean in (0, 1) and spec.labels[name].type == "classification":
             text = f"every {name} of the {part} rows is {mean:.0f}: there is nothing to tell apart"
             events.emit("data.warning", text, {"label": name, "mean": mean}, level="warn")

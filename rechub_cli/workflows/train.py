@@ -1,10 +1,15 @@
-"""``rechub train-ctr``: from raw files and a spec to a run directory."""
+"""``rechub train-ctr`` and ``train-mtl``: from raw files and a spec to a run directory.
+
+``train`` is the frame that every training stands in: what differs is how a job is learnt, and rehearsed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +21,11 @@ from rechub_cli.run.signals import Stop
 from rechub_cli.run.table import clock
 from rechub_cli.workflows import fitting
 from rechub_cli.workflows.capacity import check_memory
+from rechub_cli.workflows.commands import check_command, command_of
 from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
 from rechub_cli.workflows.recording import describe_data, keep_spec, recording
+from rechub_cli.workflows.request import TrainOutcome, TrainRequest
 from rechub_cli.workflows.sources import (
     Parts,
     Sources,
@@ -34,71 +41,56 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rechub_cli.data.encoder import Encoder
+    from rechub_cli.run import RunWatcher
     from rechub_cli.spec.model import Spec
     from rechub_cli.spec.read import ReadSpec
-    from rechub_cli.trainers.ctr import CTRTrainer
 
 
 @dataclass(frozen=True, slots=True)
-class TrainRequest:
-    """What the user asked for. Paths are relative to the working directory; None: as the spec says."""
+class Job:
+    """A training whose spec is known to be sound, and whom it tells."""
 
-    spec: str
-    overrides: tuple[str, ...] = ()
-    output: str | None = None
-    runs_dir: str = "runs"
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    seed: int | None = None
-    train: str | None = None
-    valid: str | None = None
-    test: str | None = None
-    input_format: str = "auto"
-    limit_rows: int | None = None
-    device: str | None = None
-    default_device: str | None = None  # where the spec says nothing
-    threads: int | None = None
-    dry_run: bool = False
-    overwrite: bool = False
-    wait: float = 0
-    argv: tuple[str, ...] = ()
+    command: str
+    request: TrainRequest
+    read: ReadSpec
+    spec: Spec
+    sources: Sources
+    events: Events
+    stop: Stop
 
-    def sugar(self) -> dict[str, Any]:
-        """The flags that stand for a key of the spec."""
-        values = {
-            "trainer.n_epoch": self.epochs,
-            "trainer.batch_size": self.batch_size,
-            "trainer.optimizer_params.lr": self.lr,
-            "trainer.seed": self.seed,
-            "trainer.device": self.device,
-            **data_sugar(self.train, self.valid, self.test, self.input_format),
-        }
-        return {key: value for key, value in values.items() if value is not None}
-
-
-def data_sugar(train: str | None, valid: str | None, test: str | None, input_format: str) -> dict[str, Any]:
-    """--train, --valid, --test and --input-format as keys of the spec."""
-    format = input_format if input_format != "auto" else None
-    return {"data.train": train, "data.valid": valid, "data.test": test, "data.format": format}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOutcome:
-    """What training left."""
-
-    run: Path | None  # None after a dry run
-    best: dict[str, Any]  # the best epoch's row
-    test: dict[str, float]
-    epochs: list[dict[str, Any]]
-
-    def to_json(self) -> dict[str, Any]:
-        run = None if self.run is None else str(self.run)
-        return {"run": run, "best": self.best, "test": self.test, "epochs": self.epochs}
+    @property
+    def base(self) -> Path:
+        """The folder that the spec's paths and local plugins start from."""
+        return self.read.base
 
 
 def train_ctr(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome:
     """Train a CTR model.
+
+    Raises:
+        RechubError: with the exit code of its kind; what was wrong before the first step leaves nothing behind.
+    """
+    return train("train-ctr", request, events, stop, learn, rehearse)
+
+
+def train_mtl(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome:
+    """Train a model of several labels.
+
+    Raises:
+        RechubError: with the exit code of its kind; what was wrong before the first step leaves nothing behind.
+    """
+    return train("train-mtl", request, events, stop, learn, rehearse)
+
+
+def train(
+    command: str,
+    request: TrainRequest,
+    events: Events,
+    stop: Stop,
+    learn: Callable[[Job, Run], TrainOutcome],
+    rehearse: Callable[[Job], TrainOutcome],
+) -> TrainOutcome:
+    """Check what was asked; then learn within a run directory that records it, or rehearse for ``--dry-run``.
 
     Raises:
         RechubError: with the exit code of its kind; what was wrong before the first step leaves nothing behind.
@@ -108,13 +100,14 @@ def train_ctr(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome
         raise UsageError("--output names the run directory; a run cannot go to standard output")
     check_output(request.output, request.overwrite, request.wait)
     try:
-        read, spec, sources = read_and_resolve(request)
+        read, spec, sources = read_and_resolve(request, command)
     except SpecError as error:
         error.add_note(f"Nothing was written. Check again without training: rechub validate {request.spec}")
         raise
     stop.events = events
+    job = Job(command, request, read, spec, sources, events, stop)
     if request.dry_run:
-        return rehearse(read, spec, sources, request, events, stop)
+        return rehearse(job)
     run = Run.create(
         request.output,
         spec.model.name,
@@ -127,54 +120,56 @@ def train_ctr(request: TrainRequest, events: Events, stop: Stop) -> TrainOutcome
         events.emit(
             "run.start", str(run.path), {"path": str(run.path), "pid": run.info["pid"], "seed": spec.trainer.seed}
         )
-        base = keep_spec(run, read, spec)
+        keep_spec(run, read, spec)
+        run.update(command=command, columns={column.name: text_type(column.type) for column in sources.train.schema})
         events.emit("spec.resolved", describe_spec(request, spec), {"spec": request.spec, "model": spec.model.name})
-        run.update(columns={column.name: text_type(column.type) for column in sources.train.schema})
-        return _train(request, spec, base, sources, run, events, stop)
+        return learn(job, run)
 
 
-def _train(
-    request: TrainRequest, spec: Spec, base: Path, sources: Sources, run: Run, events: Events, stop: Stop
-) -> TrainOutcome:
+def learn(job: Job, run: Run) -> TrainOutcome:
+    """From rows with labels to the best weights and the scores of the test rows."""
     started = time.monotonic()
-    importing = import_torch_meanwhile()
+    spec, events, stop = job.spec, job.events, job.stop
+    importing = import_torch_meanwhile(job.command)
     fitting.check_device(spec)
-    parts = cut_parts(spec, sources, request.limit_rows)
+    parts = cut_parts(spec, job.sources, job.request.limit_rows)
     encoder = fit_encoder(spec, parts, events, stop)
     check_memory(encoder.schema)
     encoder.save(run.path / "encoder")
     loaders = make_loaders(spec, parts, encoder, run.cache, events, stop)
-    run.update(data=describe_data(sources, parts, loaders.rows))
+    run.update(data=describe_data(job.sources, parts, loaders.rows))
     importing.join()
 
     from rechub_cli.run import Checkpoints, RunWatcher
     from rechub_cli.trainers import runtime
 
-    runtime.prepare(request.threads)
+    runtime.prepare(job.request.threads)
     runtime.set_seed(spec.trainer.seed)
-    model = fitting.build_model(spec, encoder.schema, base)
+    model = fitting.build_model(spec, encoder.schema, job.base)
     watcher = RunWatcher(events, stop)
-    trainer = fitting.ctr_trainer(spec, encoder.schema, model, base, watcher, Checkpoints(run.path))
+    trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, Checkpoints(run.path))
     run.update(device=str(trainer.device), training=True)
     describe_model(model, trainer, events)
     if loaders.valid is None:
-        events.emit(
-            "warning", "no validation rows: the last epoch's weights are kept, and nothing stops early", level="warn"
-        )
-
+        warn_no_validation(events)
     with fitting.blaming_foreign(model, spec.model.name):
         trainer.fit(loaders.train, loaders.valid)
-        test = score_test(spec, parts, encoder, trainer, base, run, events)
+        test = score_test(spec, parts, encoder, trainer, job.base, run, events)
+    return finish(job, run, watcher, test, time.monotonic() - started)
+
+
+def finish(job: Job, run: Run, watcher: RunWatcher, test: dict[str, float], seconds: float) -> TrainOutcome:
+    """Write down, and tell, what training came to."""
     best = watcher.best or {}
-    run.update(best=best, test=test, seconds=round(time.monotonic() - started, 3))
-    events.emit(
-        "run.end", describe_best(spec, best, time.monotonic() - started), {"status": "done", "exit": 0, **best_of(best)}
-    )
+    run.update(best=best, test=test, seconds=round(seconds, 3))
+    job.events.emit("run.end", describe_best(job.spec, best, seconds), {"status": "done", "exit": 0, **best_of(best)})
     return TrainOutcome(run.path, best, test, watcher.rows)
 
 
-def read_and_resolve(request: Any) -> tuple[ReadSpec, Spec, Sources]:
+def read_and_resolve(request: Any, command: str | None = None) -> tuple[ReadSpec, Spec, Sources]:
     """The spec with all its names checked against the data's columns; torch is not imported for this.
+
+    ``command`` is to train it; without one, the command that its model is for.
 
     Raises:
         SpecError: all that is wrong with the spec.
@@ -184,7 +179,7 @@ def read_and_resolve(request: Any) -> tuple[ReadSpec, Spec, Sources]:
     from rechub_cli.spec.read import read_spec
 
     read = read_spec(request.spec, request.overrides, request.sugar(), column_kinds)
-    fitting.check_ctr(read)
+    check_command(command or command_of(read.spec, read.base), read)
     sources = open_sources(read.spec, read.base)
     spec = resolve_columns(read, sources.train.column_kinds())
     check_other_parts(spec, sources)
@@ -194,20 +189,25 @@ def read_and_resolve(request: Any) -> tuple[ReadSpec, Spec, Sources]:
     return read, spec, sources
 
 
-def import_torch_meanwhile() -> threading.Thread:
-    """Importing torch takes seconds: let that happen while the encoder reads."""
-    thread = threading.Thread(target=_import_trainer, name="import torch")
+def import_torch_meanwhile(command: str) -> threading.Thread:
+    """Importing torch and the command's trainer takes seconds: let that happen while the encoder reads."""
+    thread = threading.Thread(target=_import_trainer, args=(command.removeprefix("train-"),), name="import torch")
     thread.start()
     return thread
 
 
-def _import_trainer() -> None:
+def _import_trainer(name: str) -> None:
     with contextlib.suppress(Exception):  # the main thread imports it again, and tells
-        import rechub_cli.trainers.ctr  # noqa: F401
+        importlib.import_module(f"rechub_cli.trainers.{name}")
+
+
+def warn_no_validation(events: Events) -> None:
+    text = "no validation rows: the last epoch's weights are kept, and nothing stops early"
+    events.emit("warning", text, level="warn")
 
 
 def score_test(
-    spec: Spec, parts: Parts, encoder: Encoder, trainer: CTRTrainer, base: Path, run: Run, events: Events
+    spec: Spec, parts: Parts, encoder: Encoder, trainer: Any, base: Path, run: Run, events: Events
 ) -> dict[str, float]:
     """Measure the best weights once on the test rows, and keep those rows' scores."""
     if parts.test is None:
@@ -228,21 +228,21 @@ def score_test(
     return metrics
 
 
-def rehearse(
-    read: ReadSpec, spec: Spec, sources: Sources, request: TrainRequest, events: Events, stop: Stop
-) -> TrainOutcome:
+def rehearse(job: Job) -> TrainOutcome:
     """``--dry-run``: all of it up to one batch through the model, on the first rows; nothing is written."""
     from rechub_cli.data.loader import StreamLoader
     from rechub_cli.run import RunWatcher
     from rechub_cli.trainers import runtime
 
+    spec, request, events = job.spec, job.request, job.events
     fitting.check_device(spec)
-    parts = cut_parts(spec, sources, min(request.limit_rows or 10_000, 10_000))
-    encoder = fit_encoder(spec, parts, events, stop)
+    parts = cut_parts(spec, job.sources, min(request.limit_rows or 10_000, 10_000))
+    encoder = fit_encoder(spec, parts, events, job.stop)
     check_memory(encoder.schema)
     runtime.prepare(request.threads)
-    model = fitting.build_model(spec, encoder.schema, read.base)
-    trainer = fitting.ctr_trainer(spec, encoder.schema, model, read.base, RunWatcher(events, stop), None)
+    model = fitting.build_model(spec, encoder.schema, job.base)
+    watcher = RunWatcher(events, job.stop)
+    trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, None)
     describe_model(model, trainer, events)
     for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
         with fitting.blaming_foreign(model, spec.model.name):
@@ -258,7 +258,7 @@ def describe_spec(request: TrainRequest, spec: Spec) -> str:
     return f"{Path(request.spec).name}{plus}, {spec.model.name}"
 
 
-def describe_model(model: nn.Module, trainer: CTRTrainer, events: Events) -> None:
+def describe_model(model: nn.Module, trainer: Any, events: Events) -> None:
     count = sum(parameter.numel() for parameter in model.parameters())
     short = f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count:,}"
     text = f"{type(model).__name__}, {short} parameters, device {trainer.device}"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli.errors import CheckFailed, DataError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
-from rechub_cli.workflows import fitting
 from rechub_cli.workflows.loaders import fit_encoder
+from rechub_cli.workflows.request import data_sugar
 from rechub_cli.workflows.sources import Parts, check_counts, cut_parts
-from rechub_cli.workflows.train import data_sugar, read_and_resolve
+from rechub_cli.workflows.train import read_and_resolve
 
 if TYPE_CHECKING:
     from rechub_cli.data.encoder import Encoder
@@ -181,7 +181,7 @@ def remarks(parts: dict[str, dict[str, Any]], spec: Spec) -> list[str]:
         found.append("there are no validation rows: nothing tells the best epoch; set data.valid or data.split")
     for part, facts in parts.items():
         for name, mean in facts["label_mean"].items():
-            if not fitting.is_regression(spec) and (mean < ONE_SIDED or mean > 1 - ONE_SIDED):
+            if spec.labels[name].type == "classification" and (mean < ONE_SIDED or mean > 1 - ONE_SIDED):
                 found.append(f"{part}: {mean:.2%} of {name} is positive")
         for name, share in facts["missing"].items():
             if share > 0.99:

@@ -1,0 +1,56 @@
+"""Which command a spec is for, and what that command needs of it beyond its form."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rechub_cli import plugins
+from rechub_cli.errors import SpecError
+
+if TYPE_CHECKING:
+    from rechub_cli.spec.model import Spec
+    from rechub_cli.spec.read import ReadSpec
+
+Problems = list[tuple[str, str]]  # (dotted path, what is wrong)
+
+
+def command_of(spec: Spec, base: Path) -> str:
+    """The command that trains this spec: the one its model names, else train-ctr, or train-mtl for several labels."""
+    return command_of_model(spec, base) or ("train-mtl" if len(spec.labels) > 1 else "train-ctr")
+
+
+def command_of_model(spec: Spec, base: Path) -> str | None:
+    """``command`` of the model's class; a click model names none, for several labels may train it too."""
+    with contextlib.suppress(SpecError):  # there is no such model: told with all else that is wrong
+        return plugins.class_literal("models", spec.model.name, "command", None, base)
+    return None
+
+
+def check_command(command: str, read: ReadSpec) -> None:
+    """What the command needs of the spec.
+
+    Raises:
+        SpecError: the model is for another command, the labels or the files to train on are wanting.
+    """
+    spec, problems = read.spec, Problems()
+    own = command_of_model(spec, read.base)
+    if own != command and (own is not None or command == "train-match"):
+        fit = f"it is trained by rechub {own}" if own else "it scores rows, and has no vectors of users and items"
+        problems.append(("model.name", f"{command} does not train {spec.model.name}: {fit}"))
+    elif command == "train-ctr" and len(spec.labels) != 1:
+        problems.append(("labels", f"train-ctr needs exactly one label, and the spec {_labels(spec)}"))
+    elif command == "train-mtl" and len(spec.labels) < 2:
+        problems.append(("labels", f"train-mtl needs two labels or more, and the spec {_labels(spec)}"))
+    for name, feature in spec.features.items():
+        if feature.type == "history" and command != "train-match":
+            problems.append((f"features.{name}", f"{command} does not build histories yet; use a sequence column"))
+    if not spec.data.train:
+        problems.append(("data.train", "is missing: name the files to train on, or use --train PATH"))
+    if problems:
+        read.fail(problems)
+
+
+def _labels(spec: Spec) -> str:
+    return f"has {len(spec.labels)}: {', '.join(spec.labels)}" if spec.labels else "has none"
