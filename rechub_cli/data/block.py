@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from rechub_cli.schema import Schema
+
+if TYPE_CHECKING:
+    from rechub_cli.data.chunk import Chunk
 
 SEEN = "\0seen"  # the sequence of the places that a row's user already has; no column has this name
 
@@ -89,6 +93,32 @@ class Block:
         """Where each row's values start, by sequence: int64 (n + 1,)."""
         lengths = self.rows[:, self.layout.lengths]
         return {name: offsets_of(lengths[:, place]) for place, name in enumerate(self.layout.sequences)}
+
+
+class RowEncoder(Protocol):
+    """What makes blocks of raw rows: an Encoder, or one that adds the targets of retrieval."""
+
+    @property
+    def schema(self) -> Schema:
+        """What the batches of these rows hold."""
+
+    @property
+    def hash(self) -> str:
+        """Of everything that decides what a row becomes."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The raw columns that are read."""
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Those of labels, weight and group."""
+
+    def layout(self, labels: bool = True) -> Layout:
+        """Of the blocks that ``encode`` makes."""
+
+    def encode(self, chunk: Chunk, labels: bool = True) -> Block:
+        """The rows of a chunk, in their order."""
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from rechub_cli.data.block import Block
+from rechub_cli.data.block import Block, RowEncoder
 from rechub_cli.data.blocks import BLOCK_ROWS, FORMAT, Blocks, Stats, values_file
-from rechub_cli.data.encoder import Encoder
 from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.errors import NoInput
 from rechub_cli.files import creating, sync_folder
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def build_or_open(
-    folder: Path | str, rows: Rows, encoder: Encoder, progress: Callable[[int], None] | None = None
+    folder: Path | str, rows: Rows, encoder: RowEncoder, progress: Callable[[int], None] | None = None
 ) -> Blocks:
     """The encoded ``rows``: from the cache where it has them, else encoded now and kept there.
 
@@ -60,7 +59,7 @@ def build_or_open(
         return Blocks.open(target)
 
 
-def _build(folder: Path, rows: Rows, encoder: Encoder, progress: Callable[[int], None] | None) -> None:
+def _build(folder: Path, rows: Rows, encoder: RowEncoder, progress: Callable[[int], None] | None) -> None:
     columns = list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))
     with contextlib.ExitStack() as stack:
         writer = _Writer(folder, encoder, stack)
@@ -77,7 +76,7 @@ def _build(folder: Path, rows: Rows, encoder: Encoder, progress: Callable[[int],
 class _Writer:
     """Appends encoded rows to the files of a cache, block by block."""
 
-    def __init__(self, folder: Path, encoder: Encoder, stack: contextlib.ExitStack) -> None:
+    def __init__(self, folder: Path, encoder: RowEncoder, stack: contextlib.ExitStack) -> None:
         self.folder, self.layout, self.labels = folder, encoder.layout(), encoder.schema.labels
         sequences = self.layout.sequences
         names = ["rows.bin", *(values_file(place) for place in range(len(sequences)))]

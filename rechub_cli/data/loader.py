@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from rechub_cli.batch import Batch
 from rechub_cli.data.batches import join
-from rechub_cli.data.block import Block, concatenate, take
+from rechub_cli.data.block import Block, RowEncoder, concatenate, take
 from rechub_cli.data.blocks import BLOCK_ROWS, BlockReader, Blocks
-from rechub_cli.data.encoder import Encoder
 from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.data.prefetch import prefetch
 from rechub_cli.errors import DataError
@@ -146,7 +145,7 @@ class StreamLoader:
     def __init__(
         self,
         rows: Rows,
-        encoder: Encoder,
+        encoder: RowEncoder,
         batch_size: int,
         *,
         keep: Sequence[str] = (),

@@ -162,7 +162,7 @@ def test_a_cache_is_of_one_catalogue_one_choice_of_rows_and_one_set_of_seen_item
     assert len(prints) == 5
     user = encoder.of_tower("user")
     seen = Interactions.build([FakeRows(LOG)], COLUMNS, items)[0]
-    less = Interactions.build([FakeRows({name: values[:2] for name, values in LOG.items()})], COLUMNS, items)[0]
+    less = Interactions.build([FakeRows(pa.table(LOG).slice(0, 2))], COLUMNS, items)[0]
     hashes = {
         MatchEncoder(user, items, item="item").hash,
         MatchEncoder(user, other, item="item").hash,
