@@ -66,7 +66,8 @@ def interest_scores(users: Tensor, items: Tensor) -> Tensor:
 
     An interest of zeros is an absent one: its score is -inf. A user without any interest scores 0 everywhere.
     """
-    scores = torch.bmm(users, items[:, :, None]).squeeze(2)
+    with torch.autocast(users.device.type, enabled=False):
+        scores = torch.bmm(users, items[:, :, None]).squeeze(2)
     present = users.detach().ne(0).any(dim=2)
     return scores.masked_fill(~present & present.any(dim=1, keepdim=True), -torch.inf)
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from rechub_cli.batch import Batch
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.embedding import Embedded, FeatureEmbedding
-from rechub_cli.nn.inputs import target_of
+from rechub_cli.nn.inputs import require_pooled, target_of
 from rechub_cli.nn.linear import ConcatLinear
 from rechub_cli.nn.mlp import MLP
+from rechub_cli.nn.senet import SENet
 from rechub_cli.schema import Feature, Schema
 
 
@@ -145,3 +146,92 @@ class ItemVectors(nn.Module):
     def forward(self, embedded: Embedded) -> Tensor:
         others = [embedded.field(name) for name in self.others]
         return self.vector(embedded.field(self.item), *others, embedded.dense)
+
+
+class Tower(nn.Module):
+    """The columns of one tower through the layers of an MLP.
+
+    Args:
+        fields: the tower's columns.
+        option: the model's option that ``hidden_dims`` is.
+        hidden_dims: units of the layers; the last is the width of the vectors.
+        senet_reduction: weigh the fields first (``SENet``).
+
+    Shape: what ``fields`` says of B rows -> (B, hidden_dims[-1]), float32.
+    """
+
+    def __init__(
+        self,
+        fields: FeatureEmbedding,
+        option: str,
+        hidden_dims: Sequence[int],
+        *,
+        activation: str,
+        batch_norm: bool,
+        dropout: float,
+        senet_reduction: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.senet = SENet(fields.dims, senet_reduction) if senet_reduction and fields.dims else None
+        self.mlp = tower_mlp(
+            option,
+            fields.width + fields.n_dense,
+            hidden_dims,
+            activation=activation,
+            batch_norm=batch_norm,
+            dropout=dropout,
+        )
+
+    def forward(self, embedded: Embedded) -> Tensor:
+        flat = embedded.flat if self.senet is None else self.senet(embedded.flat)
+        return self.mlp(flat, embedded.dense)
+
+
+class TwoTowers(nn.Module):
+    """An MLP for each tower, into one space.
+
+    Raises: SpecError where the towers end in different widths, or a sequence is not pooled.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        model: str,
+        user_hidden_dims: Sequence[int],
+        item_hidden_dims: Sequence[int],
+        *,
+        activation: str,
+        batch_norm: bool,
+        dropout: float,
+        senet_reduction: int | None = None,
+    ) -> None:
+        super().__init__()
+        require_pooled(schema.inputs, model)
+        if tuple(user_hidden_dims)[-1:] != tuple(item_hidden_dims)[-1:]:
+            raise SpecError(
+                f"user_hidden_dims and item_hidden_dims: both towers end in the same width, got "
+                f"{list(user_hidden_dims)} and {list(item_hidden_dims)}"
+            )
+        self.embedding = TowerEmbedding(schema)
+
+        def tower(fields: FeatureEmbedding, option: str, hidden_dims: Sequence[int]) -> Tower:
+            return Tower(
+                fields,
+                option,
+                hidden_dims,
+                activation=activation,
+                batch_norm=batch_norm,
+                dropout=dropout,
+                senet_reduction=senet_reduction,
+            )
+
+        self.user = tower(self.embedding.users, "user_hidden_dims", user_hidden_dims)
+        self.item = tower(self.embedding.items, "item_hidden_dims", item_hidden_dims)
+
+    def users(self, batch: Batch) -> Tensor:
+        """(B, E)"""
+        return self.user(self.embedding.user(batch))
+
+    def items(self, batch: Batch) -> Tensor:
+        """(I, E)"""
+        return self.item(self.embedding.item(batch))

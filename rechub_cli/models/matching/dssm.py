@@ -1,0 +1,67 @@
+"""DSSM, Huang et al., CIKM 2013, https://doi.org/10.1145/2505515.2505665"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from rechub_cli.batch import Batch, Output
+from rechub_cli.nn.activation import Activation
+from rechub_cli.nn.similarity import Similarity
+from rechub_cli.nn.towers import TwoTowers
+from rechub_cli.schema import Schema
+
+
+class DSSM(nn.Module):
+    """Deep structured semantic model: an MLP for each tower, the cosine between them, sharpened by a temperature.
+
+    Huang et al., CIKM 2013, https://doi.org/10.1145/2505515.2505665. The paper's smoothing factor is 1 / temperature.
+    DIFF: ReLU layers over embeddings instead of tanh layers over word hashes, and a linear last one; the softmax is
+    over the batch's own items by default, the paper's over four random ones.
+    Shape: Batch of B users -> (B, E); Batch of I items -> (I, E); E is the width of the towers' last layer.
+    """
+
+    command = "train-match"
+    mode = 2
+    negatives = "in_batch"
+    loss = "softmax"
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        user_hidden_dims: Sequence[int] = (128, 64),
+        item_hidden_dims: Sequence[int] = (128, 64),
+        activation: Activation = "relu",
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        normalize: bool = True,
+        temperature: float = 0.05,
+        learn_temperature: bool = False,
+    ) -> None:
+        super().__init__()
+        self.schema = schema
+        self.towers = TwoTowers(
+            schema,
+            "dssm",
+            user_hidden_dims,
+            item_hidden_dims,
+            activation=activation,
+            batch_norm=batch_norm,
+            dropout=dropout,
+        )
+        self.similarity = Similarity(normalize=normalize, temperature=temperature, learn_temperature=learn_temperature)
+
+    @property
+    def temperature(self) -> Tensor | float:
+        return self.similarity.temperature
+
+    def embed_users(self, batch: Batch) -> Tensor:
+        return self.similarity.vectors(self.towers.users(batch))
+
+    def embed_items(self, batch: Batch) -> Tensor:
+        return self.similarity.vectors(self.towers.items(batch))
+
+    def forward(self, users: Batch, items: Batch) -> Output:
+        return Output(self.similarity(self.embed_users(users), self.embed_items(items)))

@@ -1,0 +1,30 @@
+"""Every trained retrieval model that is registered keeps the contract of rechub_cli.testing."""
+
+from importlib.metadata import entry_points
+
+import pytest
+
+from rechub_cli import testing
+
+OPTIONS = {
+    "dssm": [{}, {"batch_norm": True, "activation": "dice", "dropout": 0.1}, {"normalize": False, "temperature": 1.0}],
+    "youtube_dnn": [{}, {"hidden_dims": [], "normalize": True, "temperature": 0.1}],
+    "mind": [{}, {"interests": 2, "dynamic_interests": False, "routing_iterations": 1}],
+    "comirec_dr": [{}, {"normalize": True, "temperature": 0.1}],
+    "comirec_sa": [{}, {"interests": 1, "normalize": True, "temperature": 0.1}],
+}
+CASES = [
+    pytest.param(entry, options, id=f"{entry.name}-{index}")
+    for entry in entry_points(group="rechub.models")
+    if entry.module.startswith("rechub_cli.models.matching.")
+    for index, options in enumerate(OPTIONS.get(entry.name, [{}]))
+]
+
+
+@pytest.mark.parametrize(("entry", "options"), CASES)
+@pytest.mark.parametrize("check", testing.MATCH_CHECKS, ids=lambda check: check.__name__)
+def test_match_model_keeps_the_contract(check, entry, options):
+    model_class = entry.load()
+    if getattr(model_class, "counting", False):
+        pytest.skip("it counts: there is nothing to train")
+    check(model_class, **options)
