@@ -20,6 +20,7 @@ from rechub_cli.cli.models import models_app
 from rechub_cli.cli.predict import predict
 from rechub_cli.cli.threads import settle_threads
 from rechub_cli.cli.train_ctr import train_ctr
+from rechub_cli.cli.train_match import train_match
 from rechub_cli.cli.validate import validate
 from rechub_cli.cli.version import version
 from rechub_cli.run.events import Event
@@ -41,6 +42,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     command(app, "train-ctr", rich_help_panel="Train")(train_ctr)
+    command(app, "train-match", rich_help_panel="Train")(train_match)
     command(app, "evaluate", rich_help_panel="Use")(evaluate)
     command(app, "predict", rich_help_panel="Use")(predict)
     command(app, "init", rich_help_panel="Prepare")(init)

@@ -98,6 +98,9 @@ Valid = Annotated[
     str | None, typer.Option("--valid", metavar="PATH", help="Replaces data.valid.", rich_help_panel=_SPEC)
 ]
 Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="Replaces data.test.", rich_help_panel=_SPEC)]
+Items = Annotated[
+    str | None, typer.Option("--items", metavar="PATH", help="Replaces data.items.", rich_help_panel=_SPEC)
+]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="trainer.n_epoch", rich_help_panel=_SPEC)]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", help="Rows of a batch.", rich_help_panel=_SPEC)

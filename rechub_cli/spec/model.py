@@ -171,6 +171,7 @@ class Trainer(Section):
     mode: Literal[0, 1, 2, "pointwise", "pairwise", "listwise"] | None = None  # train-match: the model's own
     negatives: str | dict[str, Any] | None = None  # train-match: a sampler, or {name: sampler, its options}
     exclude_seen: bool = False  # train-match: validation leaves out the items that a user already has
+    baselines: Names | None = None  # train-match: counting models beside the result; by default those that are quick
     adaptive_params: dict[str, Any] = {}  # train-mtl: {method: uwl, its options}
     earlystop_taskid: int | str = 0  # train-mtl: the label that tells the best weights, by place or name
     device: str = "auto"

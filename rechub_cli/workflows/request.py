@@ -22,6 +22,7 @@ class TrainRequest:
     train: str | None = None
     valid: str | None = None
     test: str | None = None
+    items: str | None = None
     input_format: str = "auto"
     limit_rows: int | None = None
     device: str | None = None
@@ -40,6 +41,7 @@ class TrainRequest:
             "trainer.optimizer_params.lr": self.lr,
             "trainer.seed": self.seed,
             "trainer.device": self.device,
+            "data.items": self.items,
             **data_sugar(self.train, self.valid, self.test, self.input_format),
         }
         return {key: value for key, value in values.items() if value is not None}

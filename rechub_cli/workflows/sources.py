@@ -23,6 +23,8 @@ class Sources:
     train: Source
     valid: Source | None = None
     test: Source | None = None
+    items: Source | None = None
+    log_columns: tuple[str, ...] = ()  # of train itself, before the columns of its items
 
     def others(self) -> list[tuple[str, Source]]:
         """valid and test, where they are given."""
@@ -57,9 +59,17 @@ def open_sources(spec: Spec, base: Path) -> Sources:
             return None
         return Source.open(paths, base=base, format=data.format, joins=data.join, filter=data.filter)
 
-    train = opened(data.train)
+    train, valid, test = opened(data.train), opened(data.valid), opened(data.test)
     assert train is not None
-    return Sources(train, opened(data.valid), opened(data.test))
+    log_columns = tuple(train.column_kinds())
+    if not data.items or not spec.item:
+        return Sources(train, valid, test, None, log_columns)
+    from rechub_cli.data.catalogue import join_items
+
+    items = Source.open(data.items, base=base, format=data.format)
+    train, valid, test = (part and join_items(part, items, str(spec.item)) for part in (train, valid, test))
+    assert train is not None
+    return Sources(train, valid, test, items, log_columns)
 
 
 def column_kinds(spec: Spec, base: Path) -> dict[str, str]:
