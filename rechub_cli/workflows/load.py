@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import nn
 
+    from rechub_cli.data.catalogue import Catalogue
     from rechub_cli.data.chunk import Chunk, Rows
     from rechub_cli.data.encoder import Encoder
+    from rechub_cli.data.interactions import Interactions
     from rechub_cli.data.join import LookUp
     from rechub_cli.spec.model import Join, Spec
     from rechub_cli.trainers.scoring import Scorer
@@ -36,6 +38,8 @@ class Trained:
     encoder: Encoder
     model: nn.Module
     scorer: Scorer
+    catalogue: Catalogue | None = None  # of a retrieval model
+    interactions: Interactions | None = None  # of a retrieval model: what each user had in train and valid
 
     def predict(self, table: pa.Table | pd.DataFrame, batch_size: int = 8192) -> np.ndarray:
         """Scores of raw rows, in their order, as ``rechub predict`` writes them.
@@ -149,7 +153,17 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
     model.to(where).eval()
     watcher = RunWatcher(events, stop)
     scorer = Scorer(where, encoder.schema.tasks, True, spec.trainer.precision, watcher)
-    return Trained(run, spec, encoder, model, scorer)
+    if run.info.get("command") != "train-match":
+        return Trained(run, spec, encoder, model, scorer)
+    from rechub_cli.data.catalogue import Catalogue
+    from rechub_cli.data.interactions import Interactions
+
+    try:
+        catalogue = Catalogue.load(path / "catalogue.parquet", encoder, str(spec.item))
+        interactions = Interactions.load(path / "interactions.parquet", catalogue)
+    except RunFailed as error:
+        raise DataError(str(error)) from error
+    return Trained(run, spec, encoder, model, scorer, catalogue, interactions)
 
 
 def stored_spec(run: Run) -> Spec:
