@@ -12,9 +12,10 @@ from rechub_cli.nn.rows import group, segment_sum, sparse_grad, sparse_rows
 Grad = Tensor | None  # of one parameter; None where a loss does not reach it
 
 
-def norm(grads: Sequence[Grad]) -> Tensor:
-    """Length of the gradient of several parameters, as one vector; 0 where there is none."""
-    return torch.sqrt(dot(grads, grads))
+def lengths(grads: Sequence[Grad]) -> Tensor:
+    """Length of each parameter's gradient; 0 where there is none."""
+    device = next((grad.device for grad in grads if grad is not None), None)
+    return torch.stack([_length(grad) if grad is not None else torch.zeros((), device=device) for grad in grads])
 
 
 def dot(left: Sequence[Grad], right: Sequence[Grad]) -> Tensor:
@@ -45,6 +46,10 @@ def weighted_sum(grads: Sequence[Grad], weights: Sequence[Tensor]) -> Grad:
         return sparse_grad(rows, torch.stack(values).sum(0), first.shape)
     grouped = group(torch.cat([rows for rows, _, _ in parts]))
     return sparse_grad(grouped.rows, segment_sum(torch.cat(values), grouped.order, grouped.starts), first.shape)
+
+
+def _length(grad: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(sparse_rows(grad)[1] if grad.is_sparse else grad)
 
 
 def _sparse_dot(a: Tensor, b: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rechub_cli.errors import SpecError
-from rechub_cli.optim.gradients import Grad, norm, weighted_sum
+from rechub_cli.optim.gradients import Grad, lengths, weighted_sum
 
 
 class Shared:
@@ -67,7 +67,7 @@ class Shared:
     def norms(self, losses: Sequence[Tensor]) -> Tensor:
         """(T,): length of each loss's gradient of the last shared layer. Passes that end there; nothing is left."""
         grads = [torch.autograd.grad(loss, self.last, retain_graph=True, allow_unused=True) for loss in losses]
-        return torch.stack([norm(grad).to(losses[0]) for grad in grads])
+        return torch.stack([torch.linalg.vector_norm(lengths(grad)).to(losses[0]) for grad in grads])
 
     def gradients(self, losses: Sequence[Tensor]) -> list[list[Grad]]:
         """Each loss's gradient of ``parameters``, to be combined and given to ``leave``: one pass for each loss.
