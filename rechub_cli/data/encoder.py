@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -81,6 +81,10 @@ class Encoder:
     def with_events(self, events: EventStore | None) -> Encoder:
         """The same, with the log that histories are made of."""
         return Encoder(self.plan, self.vocabularies, self.transforms, self.bins, events)
+
+    def for_columns(self, there: Collection[str]) -> Encoder:
+        """The same, for rows that have only these columns: without a time they see all events of their user."""
+        return self.with_events(self.events.for_columns(there)) if self.events is not None else self
 
     @property
     def columns(self) -> list[str]:

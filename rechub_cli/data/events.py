@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from rechub_cli.data import ids, labels
+from rechub_cli.data.chunk import Chunk, Rows
 from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.data.memory import available
 from rechub_cli.data.moments import clock
@@ -19,7 +20,6 @@ from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.spec.model import History, Label
 
 if TYPE_CHECKING:
-    from rechub_cli.data.chunk import Chunk, Rows
     from rechub_cli.data.encoder import Encoder
 
 Places = Callable[[pa.ChunkedArray], np.ndarray]  # of items in the catalogue, -1 for those that it lacks
@@ -68,7 +68,7 @@ class Events:
         return self.take(np.lexsort(keys))  # stable: parts and rows are in order already
 
     def distinct(self) -> Events:
-        """Without those that an earlier part has too: as often as the part that has an event most often."""
+        """Without those that a later part has too: each as often as the part that has it most often."""
         same = self.users.copy()
         for values in (self.times, self.orders, *self.ids.values(), *self.holds.values()):
             if values is not None:
@@ -78,9 +78,9 @@ class Events:
         starts = _starts(same[order], self.parts[order])
         turn = np.empty(len(self), np.int64)  # the first, the second, ... of its kind in its part
         turn[order] = np.arange(len(self)) - starts
-        order = np.lexsort([self.parts, turn, same])
-        first = _starts(same[order], turn[order]) == np.arange(len(self))
-        return self.take(np.sort(order[first]))
+        order = np.lexsort([-self.parts, turn, same])
+        last = _starts(same[order], turn[order]) == np.arange(len(self))
+        return self.take(np.sort(order[last]))  # so events of one time stay in the order of the later part's rows
 
 
 def _starts(*keys: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ def read_events(
             if progress:
                 progress(total)
     if not found:
-        raise DataError("the log has no events: its files have no rows")
+        found.append(reader.read(Chunk(parts[0].schema.empty_table(), "the log", 0), 0, 0))
     assert reader.kind is not None
     assert reader.moments is not None
     return concatenate(found), reader.kind, reader.moments

@@ -66,7 +66,7 @@ class EventStore:
             parts: train, then valid, then test; ``first`` leaves the later ones out.
             item, places: the column of items, and what gives each its place in the catalogue (-1: none), for
                 training on sequences. The first label, where there is one, must be 1 for an event to be a target.
-            distinct: an event that an earlier part has too counts once: for logs that overlap.
+            distinct: an event that a later part has too counts once: for logs that overlap.
 
         Raises:
             DataError: a time is null, or of another kind than before; a lag does not fit the times.
@@ -81,6 +81,8 @@ class EventStore:
 
     def first(self, n_parts: int) -> EventStore:
         """Only the events of the first parts: 1 is train, 2 train and valid."""
+        if not len(self) or self.events.parts.max() < n_parts:
+            return self
         return replace(self, events=self.events.take(self.events.parts < n_parts), _made={})
 
     def for_columns(self, there: Collection[str]) -> EventStore:
@@ -181,6 +183,21 @@ class EventStore:
             earlier &= low < high
             low, high = np.where(earlier, middle + 1, low), np.where(earlier, high, middle)
         return low
+
+    def latest(self) -> np.ndarray:
+        """bool (N,): the events that a row after all of them has in one of its histories."""
+        out = np.zeros(len(self), bool)
+        low, high = self.starts[:-1], self.starts[1:]
+        for name, feature in self.plan.histories.items():
+            lag, counts = self.lag(name), self.counts(name)
+            # Rows come after the user's last event, and see no further back than the lag before it.
+            end = self.until(Located(low, high, self.events.times[high - 1]), lag) if lag else high
+            marks = np.zeros(counts[-1] + 1, np.int64)
+            np.add.at(marks, np.maximum(counts[low], counts[end] - feature.max_len), 1)
+            np.add.at(marks, counts[high], -1)
+            taken = np.flatnonzero(np.diff(counts))
+            out[taken[np.cumsum(marks)[:-1] > 0]] = True
+        return out
 
     def counts(self, name: str) -> np.ndarray:
         """int64 (N + 1,): how many of the first i events the history ``name`` takes."""
