@@ -60,6 +60,7 @@ class FeatureEmbedding(nn.Module):
         dims: width of each field.
         width: sum of ``dims``.
         n_dense: columns of ``Batch.dense`` that are not embedded.
+        spans: columns of ``Embedded.flat`` of each field.
 
     Raises:
         SpecError: a feature has another width, or another vocabulary size, than the feature whose rows it shares.
@@ -95,7 +96,7 @@ class FeatureEmbedding(nn.Module):
         self._max_pooled = [feature.name for feature in pooled if feature.pooling == "max"]
         self._droppable = [(c, feature) for c, feature in enumerate(schema.sparse) if feature.id_dropout]
         ends = torch.tensor([0, *self.dims]).cumsum(0).tolist()
-        self._spans = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.fields)}
+        self.spans = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.fields)}
 
     def common_dim(self, model: str) -> int:
         """The one width of all fields.
@@ -137,7 +138,7 @@ class FeatureEmbedding(nn.Module):
         others = {name: _max_pooled(sequences.pop(name)) for name in self._max_pooled}
         numbers, dense = self.numbers(batch.dense)
         flat = self._flat(answers, {**others, **numbers}, batch)
-        return Embedded(flat, dense, sequences, self._spans, requests)
+        return Embedded(flat, dense, sequences, self.spans, requests)
 
     def _pairs(self, tables: nn.ModuleDict) -> list[tuple[TableFields, EmbeddingTable]]:
         pairs = [(layout, tables[width]) for width, layout in self.layouts.items()]

@@ -42,6 +42,15 @@ SCHEMA = Schema(
 )
 
 
+def schema_of(model_class: Callable[..., nn.Module]) -> Schema:
+    """The small schema that a model of this kind is checked on: with one label, or two of a multi-task model."""
+    return replace(SCHEMA, tasks=(Task("click"), Task("buy"))) if _is_multi_task(model_class) else SCHEMA
+
+
+def _is_multi_task(model_class: Callable[..., nn.Module]) -> bool:
+    return getattr(model_class, "command", None) == "train-mtl"
+
+
 def check_model(model_class: Callable[..., nn.Module], **options: Any) -> None:
     """Run every check on ``model_class(schema, **options)``.
 
@@ -54,7 +63,10 @@ def check_model(model_class: Callable[..., nn.Module], **options: Any) -> None:
 
 def gives_one_logit_for_each_task(model_class: Callable[..., nn.Module], **options: Any) -> None:
     """``forward`` returns an Output whose logits are float32 (B, T), before any sigmoid."""
-    for tasks in (SCHEMA.tasks, (Task("click"), Task("price_paid", "regression"))):
+    several = (
+        (Task("click"), Task("buy")) if _is_multi_task(model_class) else (Task("click"), Task("paid", "regression"))
+    )
+    for tasks in (schema_of(model_class).tasks, several):
         with _built(model_class, options, replace(SCHEMA, tasks=tasks)) as model:
             output = model(_rows(5))
             assert isinstance(output, Output), f"forward returned {type(output).__name__}, not rechub_cli.batch.Output"
@@ -73,7 +85,8 @@ def learns_an_interaction(model_class: Callable[..., nn.Module], **options: Any)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
         for _ in range(100):
             optimizer.zero_grad()
-            F.binary_cross_entropy_with_logits(model(batch).logits, labels).backward()
+            logits = model(batch).logits
+            F.binary_cross_entropy_with_logits(logits, labels.expand_as(logits)).backward()
             optimizer.step()
         share = ((_scores(model, batch) > 0) == labels.bool()).float().mean().item()
     assert share > 0.95, f"after training, only {share:.0%} of the rows are on the right side; chance is 50%"
@@ -126,7 +139,8 @@ def trains_every_parameter(model_class: Callable[..., nn.Module], **options: Any
         _shake(model)
         batch = _rows(64)
         labels = torch.arange(64.0)[:, None] % 2
-        F.binary_cross_entropy_with_logits(model(batch).logits, labels).backward()
+        logits = model(batch).logits
+        F.binary_cross_entropy_with_logits(logits, labels.expand_as(logits)).backward()
         idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not idle, f"no gradient reaches {', '.join(idle)}"
 
@@ -138,7 +152,7 @@ def predicts_the_same_after_loading(model_class: Callable[..., nn.Module], **opt
         model(_rows(32))  # moves running statistics, if there are any
         batch = _rows(8)
         saved = save({name: value.contiguous() for name, value in model.state_dict().items()})
-        fresh = model_class(SCHEMA, **options)
+        fresh = model_class(schema_of(model_class), **options)
         fresh.load_state_dict(load(saved))
         assert torch.equal(_scores(model, batch), _scores(fresh, batch)), "a reloaded model scores differently"
 
@@ -171,7 +185,7 @@ CHECKS: tuple[Callable[..., None], ...] = (
 
 @contextmanager
 def _built(
-    model_class: Callable[..., nn.Module], options: dict[str, Any], schema: Schema = SCHEMA
+    model_class: Callable[..., nn.Module], options: dict[str, Any], schema: Schema | None = None
 ) -> Iterator[nn.Module]:
     """The model in training mode, from a fixed seed; the caller's random state is left alone.
 
@@ -182,7 +196,7 @@ def _built(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
-            yield model_class(schema, **options).train()
+            yield model_class(schema or schema_of(model_class), **options).train()
     finally:
         torch.set_num_threads(threads)
 
