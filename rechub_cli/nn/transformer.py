@@ -1,0 +1,90 @@
+"""Causal self-attention over jagged histories: only attention itself sees padding, and no event sees a later one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rechub_cli.errors import SpecError
+from rechub_cli.nn.dropout import Dropout
+
+
+class CausalBlock(nn.Module):
+    """One block of a transformer: self-attention over the events so far, then two pointwise layers, each added.
+
+    Vaswani et al., 2017, https://arxiv.org/abs/1706.03762. ``norm_first``: each part sees normalised values and adds to
+    the values as they are; otherwise the sum is normalised.
+    DIFF: dropout falls on what attention gives, not on its weights: fused attention keeps no weights.
+    Shape: events (N, E), places (N,) of the events in a grid of (B, L) -> (N, E).
+    """
+
+    def __init__(self, dim: int, n_heads: int, hidden_dim: int, *, dropout: float, norm_first: bool) -> None:
+        super().__init__()
+        if n_heads < 1 or dim % n_heads:
+            raise SpecError(f"n_heads: {n_heads} heads do not divide the item's embed_dim of {dim}")
+        self.n_heads, self.norm_first = n_heads, norm_first
+        self.norm_attention, self.norm_pointwise = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.queries_keys_values = nn.Linear(dim, 3 * dim)
+        self.attended = nn.Linear(dim, dim)
+        widen, narrow = nn.Linear(dim, hidden_dim), nn.Linear(hidden_dim, dim)
+        self.pointwise = nn.Sequential(widen, nn.ReLU(), Dropout(dropout), narrow)
+        self.dropout = Dropout(dropout)
+        for layer in (self.queries_keys_values, self.attended, widen, narrow):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, events: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.norm_first:
+            events = events + self.dropout(self._attend(self.norm_attention(events), places, grid))
+            return events + self.dropout(self.pointwise(self.norm_pointwise(events)))
+        events = self.norm_attention(events + self.dropout(self._attend(events, places, grid)))
+        return self.norm_pointwise(events + self.dropout(self.pointwise(events)))
+
+    def _attend(self, events: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
+        rows, longest = grid
+        packed = self.queries_keys_values(events)  # (N, 3E)
+        padded = packed.new_zeros(rows * longest, packed.shape[1]).index_copy(0, places, packed)
+        heads = padded.view(rows, longest, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, heads, L, E / heads)
+        queries, keys, values = heads.unbind()
+        mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        return self.attended(mixed.transpose(1, 2).reshape(rows * longest, -1)[places])
+
+
+class CausalEncoder(nn.Module):
+    """A learned vector for each place of the history, blocks, and a last norm where the blocks have none.
+
+    Places are counted from the oldest event, so that a state does not change when later events come.
+    Shape: events (N, E), offsets (B + 1) of their rows -> (N, E), float32: the state after each event.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        max_len: int,
+        *,
+        n_blocks: int,
+        n_heads: int,
+        hidden_dim: int,
+        dropout: float,
+        norm_first: bool,
+        std: float,
+    ) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(max_len, dim) * std)
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            CausalBlock(dim, n_heads, hidden_dim, dropout=dropout, norm_first=norm_first) for _ in range(n_blocks)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, events: Tensor, offsets: Tensor) -> Tensor:
+        lengths = offsets.diff()
+        grid = len(lengths), max(1, int(lengths.max())) if len(lengths) else 1
+        rows = torch.repeat_interleave(lengths, output_size=events.shape[0])
+        order = torch.arange(events.shape[0], device=events.device) - offsets[rows]
+        places = rows * grid[1] + order
+        states = self.dropout(events + self.positions[order])
+        for block in self.blocks:
+            states = block(states, places, grid)
+        return self.norm(states.float())
