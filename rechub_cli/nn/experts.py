@@ -113,14 +113,23 @@ class Gates(nn.Module):
     Args:
         hidden_dims: layers with ReLU before the linear one.
         mask: bool (N, experts), False where a mixture takes nothing of an expert.
+        alone: each mixture takes from one expert only, and how much of it is the logit's sigmoid.
     """
 
     mask: Tensor | None
 
     def __init__(
-        self, n: int, in_dim: int, experts: int, *, hidden_dims: Sequence[int] = (), mask: Tensor | None = None
+        self,
+        n: int,
+        in_dim: int,
+        experts: int,
+        *,
+        hidden_dims: Sequence[int] = (),
+        mask: Tensor | None = None,
+        alone: bool = False,
     ) -> None:
         super().__init__()
+        self.alone = alone
         self.hidden = ParallelMLP(n, in_dim, hidden_dims) if hidden_dims else None
         width = in_dim if self.hidden is None else self.hidden.out_dim
         self.linear = ParallelLinear(n, width, experts, bias=False)
@@ -130,7 +139,7 @@ class Gates(nn.Module):
         logits = self.linear(*inputs) if self.hidden is None else self.linear(self.hidden(*inputs))
         if self.mask is not None:
             logits = logits.masked_fill(~self.mask, -math.inf)
-        return logits.softmax(dim=2)
+        return logits.sigmoid() if self.alone else logits.softmax(dim=2)
 
 
 def mix(gates: Tensor, experts: Tensor) -> Tensor:
