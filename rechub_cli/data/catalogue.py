@@ -96,7 +96,7 @@ class Catalogue:
         table = _tidy(table, item)
         pieces = (Chunk(table.slice(start, CHUNK_ROWS), file, start) for start in range(0, len(table), CHUNK_ROWS))
         batch = join(tower.layout(labels=False), [tower.encode(piece, labels=False) for piece in pieces])
-        known = _known(tower.schema, batch)
+        known = known_items(tower.schema, batch)
         if not known.any():
             raise NoInput(f"{file}: the model knows none of the {len(table):,} items: training never had their values")
         if not known.all():
@@ -222,12 +222,12 @@ def _last(table: pa.Table, item: str) -> pa.Table:
     """The last row of each item of a table; rows without an item are left out."""
     values, codes = ids.distinct(table.column(item), item)
     rows = np.flatnonzero(codes >= 0)
-    last = np.zeros(len(values), np.int64)
+    last = np.full(len(values), -1)
     last[codes[rows]] = rows  # of equal places the last one stays
-    return table.unify_dictionaries().take(np.sort(last[np.unique(codes[rows])]))
+    return table.unify_dictionaries().take(np.sort(last[last >= 0]))
 
 
-def _known(schema: Schema, batch: Batch) -> np.ndarray:
+def known_items(schema: Schema, batch: Batch) -> np.ndarray:
     """bool (I,): whether a column of the item has a value that training had; every number counts."""
     if schema.n_dense or not schema.features:
         return np.ones(len(batch), bool)

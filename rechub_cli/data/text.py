@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -59,16 +59,22 @@ def _as_text(column: pa.Array) -> pa.Array:
     if is_text(type):
         return column.cast(pa.string())
     if pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type):
-        column = column.cast(pa.large_list(type.value_type)) if not pa.types.is_large_list(type) else column
-        values = pc.fill_null(_as_text(column.flatten()), "")
-        lengths = pc.fill_null(pc.list_value_length(column), 0)
-        offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths.cast(pa.int64()))])
-        joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, values), _LIST_SEPARATOR)
-        return pc.if_else(column.is_valid(), joined, pa.scalar(None, pa.string()))
+        return _lists(column, lambda values: pc.fill_null(_as_text(values), ""), _LIST_SEPARATOR)
     try:
         return column.cast(pa.string())
     except pa.ArrowException:
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+
+
+def _lists(column: pa.Array, as_text: Callable[[pa.Array], pa.Array], separator: str) -> pa.Array:
+    """Each list's values as text, joined; null stays null."""
+    if not pa.types.is_large_list(column.type):
+        column = column.cast(pa.large_list(column.type.value_type))
+    values = as_text(column.flatten())
+    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths.cast(pa.int64()))])
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, values), separator)
+    return pc.if_else(column.is_valid(), joined, pa.scalar(None, pa.string()))
 
 
 def _quoted(cells: pa.Array, delimiter: str) -> pa.Array:
@@ -89,6 +95,9 @@ def _as_json(column: pa.Array) -> pa.Array:
         return column.cast(pa.string())
     if is_text(type) and not pc.any(pc.match_substring_regex(column, r'["\\\x00-\x1f]')).as_py():
         return pc.binary_join_element_wise('"', column.cast(pa.string()), '"', "")
+    if pa.types.is_fixed_size_list(type) and is_number(type.value_type):
+        inner = _lists(column, lambda values: pc.fill_null(_as_json(values), "null"), ", ")
+        return pc.binary_join_element_wise("[", inner, "]", "")
     values = column.to_pylist()
     return pa.array([None if value is None else json.dumps(_clean(value), ensure_ascii=False) for value in values])
 

@@ -149,7 +149,10 @@ def _writer(format: str, header: bool, file: IO[bytes], compression: str | None 
 def _parquet(sink: Any, schema: pa.Schema) -> Any:
     import pyarrow.parquet
 
-    return pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd")
+    # Vectors hardly repeat: looking for values that do would take half of the time.
+    repeating: Any = [field.name for field in schema if not pa.types.is_fixed_size_list(field.type)]
+    every = len(repeating) == len(schema) or repeating
+    return pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd", use_dictionary=every, write_statistics=every)
 
 
 _BINARY: dict[str, Callable[[Any, pa.Schema], Any]] = {

@@ -42,6 +42,8 @@ class Ranker:
 
     Args:
         catalogue: the items that can be found.
+        items: their vectors (I, E), where they are known already.
+        absent: places of the catalogue that cannot be found now; for models that count.
         precision: ``bf16`` runs the towers under autocast; vectors and scores are float32.
     """
 
@@ -53,6 +55,8 @@ class Ranker:
         device: torch.device | str = "cpu",
         precision: str = "fp32",
         watcher: Watcher | None = None,
+        items: Tensor | None = None,
+        absent: Tensor | None = None,
     ) -> None:
         if precision not in ("fp32", "bf16"):
             raise SpecError(f"precision must be fp32 or bf16, not {precision!r}")
@@ -62,7 +66,8 @@ class Ranker:
         self.watcher = LogWatcher() if watcher is None else watcher
         self.counts = torch.as_tensor(catalogue.counts).to(self.device)
         self.counting = bool(getattr(model, "counting", False))
-        self._items: Tensor | None = None
+        self.absent = absent
+        self._items = None if items is None else items.to(self.device)
         self._told = False
 
     def __len__(self) -> int:
@@ -196,7 +201,10 @@ class Ranker:
     def _count(self, batch: Batch) -> Tensor:
         with self._at_rest():
             scores: Tensor = self.model.score_catalogue(batch)  # type: ignore[operator]
-        return scores.float().nan_to_num(search.LOWEST)
+        scores = scores.float().nan_to_num(search.LOWEST)
+        if self.absent is not None:
+            scores[:, self.absent] = -torch.inf
+        return scores
 
     @contextlib.contextmanager
     def _at_rest(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +67,25 @@ class Trained:
         scores = np.concatenate([part.float().cpu().numpy() for part in found])
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
+    def with_history(self, *newer: pa.Table | pd.DataFrame | Rows) -> Trained:
+        """The same, whose histories also hold newer events than those that the run kept.
+
+        An event that the run kept too counts once.
+
+        Raises:
+            UsageError: the run has no histories. DataError: a column is missing or does not fit.
+        """
+        from rechub_cli.workflows.history import with_history
+
+        rows = [one if hasattr(one, "tables") else TableRows(self.joined(as_arrow(one))) for one in newer]
+        return replace(self, encoder=with_history(self.encoder, self.run.path, rows))
+
     def score(self, rows: Rows, batch_size: int, keep: Sequence[str] = ()) -> Iterator[tuple[Any, Any, Any]]:
         """(scores (B, T), extras, kept columns) for each batch of raw rows."""
         from rechub_cli.data.loader import StreamLoader
 
-        loader = StreamLoader(rows, self.encoder, batch_size, keep=keep, labels=False)
+        encoder = self.encoder.for_columns(rows.schema.names)
+        loader = StreamLoader(rows, encoder, batch_size, keep=keep, labels=False)
         for batch in self.scorer.batches(self.model, loader):
             yield batch.scores, batch.extras, batch.rows.carried
 
@@ -81,14 +95,15 @@ class Trained:
             table, _ = look_up.add(table, "the table")
         return table
 
-    def look_ups(self, there: Iterable[str]) -> list[LookUp]:
-        """The run's look-up tables that rows with the columns ``there`` still need."""
+    def look_ups(self, there: Iterable[str], needed: Iterable[str] | None = None) -> list[LookUp]:
+        """The run's look-up tables that rows with the columns ``there`` still need; of all the model's by default."""
+        from rechub_cli.data.events import event_columns
         from rechub_cli.data.join import LookUp
         from rechub_cli.data.source import Source
 
         have = set(there)
         found = [LookUp(join, Source.open([join.file], base=Path())) for join in self.joins]
-        needed = set(self.encoder.columns)
+        needed = {*self.encoder.columns, *event_columns(self.encoder)}
         return [look_up for look_up in found if needed & set(look_up.added) - have]
 
     @property
@@ -99,7 +114,7 @@ class Trained:
     def missing_columns(self, there: Iterable[str]) -> list[str]:
         """The raw columns the model needs and the data lacks."""
         have = set(there)
-        return [name for name in self.encoder.columns if name not in have]
+        return [name for name in self.encoder.for_columns(have).columns if name not in have]
 
 
 def load(run: str | os.PathLike[str], *, device: str = "auto", plugin: bool = False) -> Trained:
@@ -135,6 +150,7 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
     from rechub_cli.trainers import runtime
     from rechub_cli.trainers.scoring import Scorer
     from rechub_cli.workflows.fitting import build_model
+    from rechub_cli.workflows.history import with_history
 
     runtime.prepare()
     if not (path / "encoder").is_dir():
@@ -143,6 +159,7 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
         encoder = Encoder.load(path / "encoder")
     except RunFailed as error:
         raise DataError(str(error)) from error
+    encoder = with_history(encoder, path)
     weights = read_checkpoint(path, "best")
     model = build_model(spec, encoder.schema, path)
     try:

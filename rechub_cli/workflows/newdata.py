@@ -38,8 +38,15 @@ def check_request(run: str, data: str | None, input_format: str) -> str:
     return data
 
 
-def open_data(trained: Trained, data: str, input_format: str, *, condition: str | None = None) -> Source:
-    """The user's rows, joined as in training.
+def open_data(
+    trained: Trained,
+    data: str,
+    input_format: str,
+    *,
+    condition: str | None = None,
+    needed: Sequence[str] | None = None,
+) -> Source:
+    """The user's rows, joined as in training; ``needed`` are the columns to be had, by default all of the model's.
 
     Text has no types: a column that was text in training is text here, even where all of these rows look
     like numbers. Standard input, which can be read but once, has the types of training.
@@ -51,7 +58,7 @@ def open_data(trained: Trained, data: str, input_format: str, *, condition: str 
     def opened(types: dict[str, pa.DataType] | None) -> Source:
         stdin = sys.stdin.buffer if data == "-" else None
         source = Source.open([data], base=Path(), format=input_format, filter=condition, stdin=stdin, types=types)
-        source.joins = trained.look_ups(source.column_kinds())
+        source.joins = trained.look_ups(source.column_kinds(), needed)
         return source
 
     if data == "-":
@@ -61,6 +68,27 @@ def open_data(trained: Trained, data: str, input_format: str, *, condition: str 
         return source
     texts = {name: type for name, type in trained_types.items() if str(type) == "string"}
     return opened({column.name: texts.get(column.name, column.type) for column in source.schema})
+
+
+def with_newer(trained: Trained, history: Sequence[str], input_format: str, labelled: Source | None = None) -> Trained:
+    """The run with the events of ``--history``, and those of labelled rows: each is the past of later ones.
+
+    Raises:
+        UsageError: the run has no histories; or its labelled rows, which are read twice, come from a pipe.
+        DataError: a column that tells the events is missing.
+    """
+    newer = [(path, open_data(trained, path, input_format, condition=trained.spec.data.filter)) for path in history]
+    if labelled is not None and trained.encoder.plan.histories:
+        if any(file.pipe is not None for file in labelled.files):
+            raise UsageError("--data -: this run's histories need the rows twice; give a file")
+        newer.append(("--data", labelled))
+    if not newer:
+        return trained
+    from rechub_cli.data.events import event_columns
+
+    for name, source in newer:
+        check_columns(name, source, event_columns(trained.encoder))
+    return trained.with_history(*(source for _, source in newer))
 
 
 def types_of(trained: Trained) -> dict[str, pa.DataType]:
