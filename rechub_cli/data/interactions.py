@@ -226,7 +226,8 @@ class _Pairs:
             users = numbers[start : start + len(values)][owners]
             keys.append((users * self.n_items + places)[users >= 0])
             start += len(values)
-        self.keys = np.unique(np.concatenate(keys))
+        together = np.sort(np.concatenate(keys), kind="stable")  # many times quicker than np.unique of such numbers
+        self.keys = together[np.append(True, together[1:] != together[:-1])[: len(together)]]
         self.waiting, self.n_waiting = [], 0
 
     def finish(self) -> tuple[pa.Array, np.ndarray, np.ndarray, int]:
