@@ -33,7 +33,7 @@ from rechub_cli.spec.model import Join
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
 
-_COUNTS = "\0count"  # the column of a kept catalogue that holds the counts; no column of the user's has this name
+_COUNTS = "rechub.count"  # the column of a kept catalogue that holds the counts
 
 
 @dataclass(slots=True)
@@ -145,6 +145,8 @@ class Catalogue:
         try:
             table = pq.read_table(path, memory_map=False)
             counts = torch.from_numpy(ids.whole(table.column(_COUNTS)).cast(pa.int64()).to_numpy().copy())
+            if pc.count_distinct(table.column(item)).as_py() != len(table):
+                raise ValueError("an item stands twice")
             catalogue = cls._encoded(encoder, item, table.drop_columns([_COUNTS]), Path(path).name)
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise RunFailed(f"{path} is damaged: {error}; train again or restore the run") from error

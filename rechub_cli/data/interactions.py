@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -56,10 +57,14 @@ class Columns:
         return [name for name in (self.item, self.user, self.label and self.label[0]) if name]
 
     def chosen(self, chunk: Chunk) -> np.ndarray:
-        """bool (n,): the rows that are interactions. Raises DataError for a value that is no label."""
-        if self.label is None:
-            return np.ones(len(chunk), bool)
-        return labels.encode_label(chunk, *self.label) == 1
+        """bool (n,): the rows that are interactions: they have an item, and their label is 1.
+
+        Raises:
+            DataError: a value that is no label.
+        """
+        null = pc.is_null(chunk.table.column(self.item), nan_is_null=True)
+        there = ~ids.whole(null).to_numpy(zero_copy_only=False)
+        return there if self.label is None else there & (labels.encode_label(chunk, *self.label) == 1)
 
 
 @dataclass(slots=True)

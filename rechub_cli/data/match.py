@@ -56,7 +56,7 @@ class TargetRows:
     """The rows of a log that a retrieval model learns from, or is measured by.
 
     Attributes:
-        chosen: only rows that are interactions (the label is 1; all where there is no label).
+        chosen: only rows that are interactions: they have an item, and their label, if there is one, is 1.
         known: only rows whose item is in the catalogue. Leave it out in evaluation, where others are misses.
         count: how many rows these are, where that is known.
     """
@@ -77,9 +77,7 @@ class TargetRows:
         return hashlib.sha256(what.encode()).hexdigest()
 
     def count_rows(self) -> int | None:
-        if self.count is None and not self.known and not (self.chosen and self.columns.label):
-            return self.rows.count_rows()
-        return self.count
+        return self.rows.count_rows() if not (self.known or self.chosen) else self.count
 
     def tables(self, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
         names = self.schema.names if columns is None else list(dict.fromkeys(columns))

@@ -153,6 +153,13 @@ def test_a_damaged_catalogue_is_refused(tmp_path: Path) -> None:
         Catalogue.load(tmp_path / "catalogue.parquet", encoder(), "item")
 
 
+def test_a_kept_catalogue_with_an_item_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"item": ["a", "a"], "rechub.count": [1, 1]})
+    pq.write_table(table, tmp_path / "catalogue.parquet")
+    with pytest.raises(RunFailed, match="an item stands twice"):
+        Catalogue.load(tmp_path / "catalogue.parquet", encoder(ID_ONLY), "item")
+
+
 def test_the_catalogue_of_another_run_is_refused(tmp_path: Path) -> None:
     Catalogue.of_log(encoder(ID_ONLY), "item", FakeRows(LOG)).save(tmp_path / "catalogue.parquet")
     other = encoder(ID_ONLY, {"item": ["a"]})

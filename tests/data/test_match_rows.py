@@ -141,12 +141,16 @@ def test_only_chosen_rows_with_an_item_of_the_catalogue_are_learnt_from() -> Non
     assert codes(TargetRows(FakeRows(log), Columns.of(LABELLED), catalogue()[1], known=False)) == [1, 3, 2]
 
 
+def test_a_row_without_an_item_is_no_query() -> None:
+    log = {**LOG, "item": ["a", None, "new", None, "c"]}
+    assert codes(TargetRows(FakeRows(log), COLUMNS, catalogue()[1], known=False)) == [1, 3, 2]
+
+
 def test_the_number_of_rows_is_told_only_where_it_is_certain() -> None:
     assert clicks().count_rows() is None
     assert clicks(count=3).count_rows() == 3
     assert clicks(known=False).count_rows() is None
     assert clicks(known=False, chosen=False).count_rows() == 5
-    assert TargetRows(FakeRows(LOG), COLUMNS, catalogue()[1], known=False).count_rows() == 5
 
 
 def test_a_cache_is_of_one_catalogue_one_choice_of_rows_and_one_set_of_seen_items() -> None:
