@@ -34,6 +34,22 @@ FailIf = Annotated[
     typer.Option("--fail-if", metavar="CONDITION", help="Exit 3 if it holds: 'auc < 0.7'; repeat.", show_default=False),
 ]
 
+ExcludeSeen = Annotated[
+    bool,
+    typer.Option(
+        "--exclude-seen", help="Retrieval: rank without what each user had in train and valid.", show_default=False
+    ),
+]
+Candidates = Annotated[
+    str | None,
+    typer.Option(
+        "--candidates",
+        metavar="WHICH",
+        help="Retrieval: all (exact), uniform:N or popularity:N sampled ones; named apart.",
+        show_default=False,
+    ),
+]
+
 
 def evaluate(
     console: Console,
@@ -43,6 +59,9 @@ def evaluate(
     require: Require = None,
     fail_if: FailIf = None,
     date: options.Date = None,
+    history: options.History = None,
+    exclude_seen: ExcludeSeen = False,
+    candidates: Candidates = None,
     input_format: options.InputFormat = "auto",
     limit_rows: options.LimitRows = None,
     batch_size: options.BatchSize = None,
@@ -61,9 +80,12 @@ def evaluate(
             EvaluateRequest(
                 run=run,
                 data=dated(data, date),
+                history=tuple(str(dated(path, date)) for path in history or ()),
                 metrics=tuple(metric or ()),
                 require=tuple(require or ()),
                 fail_if=tuple(fail_if or ()),
+                exclude_seen=exclude_seen,
+                candidates=candidates,
                 input_format=input_format,
                 limit_rows=limit_rows,
                 batch_size=batch_size,

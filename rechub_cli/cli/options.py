@@ -135,6 +135,16 @@ Date = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+History = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        metavar="PATH",
+        help="Events newer than those that the run kept; repeat.",
+        show_default=False,
+        rich_help_panel=_DATA,
+    ),
+]
 InputFormat = Annotated[
     str,
     typer.Option(

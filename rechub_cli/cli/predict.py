@@ -42,6 +42,7 @@ def predict(
     output: OutputFile = None,
     keep: Keep = None,
     date: options.Date = None,
+    history: options.History = None,
     input_format: options.InputFormat = "auto",
     output_format: OutputFormat = None,
     no_header: NoHeader = False,
@@ -65,6 +66,7 @@ def predict(
             PredictRequest(
                 run=run,
                 data=dated(data, date),
+                history=tuple(str(dated(path, date)) for path in history or ()),
                 output=dated(output, date),
                 keep=tuple(
                     dict.fromkeys(name.strip() for one in keep or () for name in one.split(",") if name.strip())

@@ -73,7 +73,7 @@ class Events:
         for values in (self.times, self.orders, *self.ids.values(), *self.holds.values()):
             if values is not None:
                 bits = values.view(np.uint64) if values.itemsize == 8 else values.astype(np.uint64)
-                same = ids.mix(same ^ ids.mix(bits))
+                same = ids.mix(same) ^ ids.mix(bits)  # by turns, so that no two can change places
         order = np.lexsort([self.parts, same])
         starts = _starts(same[order], self.parts[order])
         turn = np.empty(len(self), np.int64)  # the first, the second, ... of its kind in its part

@@ -43,9 +43,6 @@ def check_command(command: str, read: ReadSpec) -> None:
         problems.append(("labels", f"train-ctr needs exactly one label, and the spec {_labels(spec)}"))
     elif command == "train-mtl" and len(spec.labels) < 2:
         problems.append(("labels", f"train-mtl needs two labels or more, and the spec {_labels(spec)}"))
-    for name, feature in spec.features.items():
-        if feature.type == "history" and command != "train-match":
-            problems.append((f"features.{name}", f"{command} does not build histories yet; use a sequence column"))
     if not spec.data.train:
         problems.append(("data.train", "is missing: name the files to train on, or use --train PATH"))
     if problems:

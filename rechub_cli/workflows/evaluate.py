@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rechub_cli.errors import CheckFailed, SpecError, UsageError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows.load import Trained, open_trained
-from rechub_cli.workflows.newdata import check_columns, check_request, open_data, prepare_threads, report_unseen
+from rechub_cli.workflows.newdata import (
+    check_columns,
+    check_request,
+    open_data,
+    prepare_threads,
+    report_unseen,
+    with_newer,
+)
 from rechub_cli.workflows.sources import check_counts, counted, limited
 
+if TYPE_CHECKING:
+    from rechub_cli.data.chunk import Rows
+    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.schema import Task
+
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_COMPARISON = re.compile(rf"\s*([\w@]+)\s*(>=|<=|==|!=|>|<)\s*({_NUMBER})\s*")
-_RANGE = re.compile(rf"\s*([\w@]+)\s+in\s+({_NUMBER})\s*\.\.\s*({_NUMBER})\s*")
+_NAME = r"[\w@\[\]]+"
+_COMPARISON = re.compile(rf"\s*({_NAME})\s*(>=|<=|==|!=|>|<)\s*({_NUMBER})\s*")
+_RANGE = re.compile(rf"\s*({_NAME})\s+in\s+({_NUMBER})\s*\.\.\s*({_NUMBER})\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,9 @@ class EvaluateRequest:
     device: str | None = None
     threads: int | None = None
     plugin: bool = False
+    history: tuple[str, ...] = ()
+    exclude_seen: bool = False  # retrieval: rank without what each user had in train and valid
+    candidates: str | None = None  # retrieval: all, uniform:N or popularity:N
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,8 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     Raises:
         RechubError: with the exit code of its kind.
     """
-    from rechub_cli.workflows.fitting import blaming_foreign, load_named, metrics_of
+    from rechub_cli.workflows import ranking
+    from rechub_cli.workflows.fitting import blaming_foreign
 
     data = check_request(request.run, request.data, request.input_format)
     check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
@@ -115,30 +133,77 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     gates = [Gate.parse("--require", text) for text in request.require]
     gates += [Gate.parse("--fail-if", text) for text in request.fail_if]
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
-    names = [*load_named(metrics_of(trained.spec), trained.run.path), *load_named(request.metrics, Path())]
-    known = metrics_or_fail([*names, *(gate.metric for gate in gates)], trained)
-    source = open_data(trained, data, request.input_format, condition=trained.spec.data.filter)
-    check_columns(data, source, list(dict.fromkeys([*trained.encoder.columns, *trained.encoder.label_columns])))
+    judge: Judge = ranking.Judge(trained) if trained.catalogue is not None else LabelJudge(trained)
+    judge.choose(request, [gate.metric for gate in gates])
+    source = open_data(trained, data, request.input_format, condition=trained.spec.data.filter, needed=judge.columns)
+    check_columns(data, source, judge.columns)
+    judge.trained = with_newer(trained, request.history, request.input_format, source)
     rows = limited(source, request.limit_rows)
-
-    from rechub_cli.data.loader import StreamLoader
-
     prepare_threads(request.threads)
-    loader = StreamLoader(rows, trained.encoder, request.batch_size or trained.spec.trainer.batch_size, labels=True)
-    total = rows.count_rows()
+    loader = judge.loader(rows, request.batch_size or trained.spec.trainer.batch_size)
     with blaming_foreign(trained.model, trained.spec.model.name, "scoring"):
-        metrics = trained.scorer.measure(trained.model, counted(loader, events, "evaluate", total), known)
+        metrics = judge.measure(counted(loader, events, "evaluate", rows.count_rows()))
     report_unseen(loader, events)
     said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     events.emit("eval.result", f"{loader.rows:,} rows  {said}", {"rows": loader.rows, **metrics})
     return EvaluateOutcome(request.run, loader.rows, metrics, tuple(gates))
 
 
-def metrics_or_fail(names: list[Any], trained: Trained) -> dict[str, Any]:
-    """Raises UsageError for a metric that is not known or does not fit the labels."""
-    from rechub_cli.trainers.scoring import load_metrics
+class Judge(Protocol):
+    """How a run is measured: by the labels of rows, or by how its catalogue ranks for them."""
 
-    try:
-        return load_metrics(names, trained.encoder.schema.tasks)
-    except SpecError as error:
-        raise UsageError(str(error)) from error
+    trained: Trained
+
+    @property
+    def columns(self) -> list[str]:
+        """The raw columns that it reads."""
+
+    def choose(self, request: EvaluateRequest, gated: Sequence[str]) -> None:
+        """Settle on metrics: the run's, those asked for, those that gates need. Raises UsageError."""
+
+    def loader(self, rows: Rows, batch_size: int) -> StreamLoader: ...
+
+    def measure(self, batches: Iterable[Any]) -> dict[str, float]: ...
+
+
+@dataclass(slots=True)
+class LabelJudge:
+    """Metrics of scores against labels."""
+
+    trained: Trained
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        encoder = self.trained.encoder
+        return list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))
+
+    def choose(self, request: EvaluateRequest, gated: Sequence[str]) -> None:
+        from rechub_cli.trainers.scoring import load_metrics
+        from rechub_cli.workflows.fitting import load_named, metrics_of
+
+        if request.exclude_seen or request.candidates:
+            raise UsageError("--exclude-seen and --candidates are for retrieval runs, made by train-match")
+        own = load_named(metrics_of(self.trained.spec), self.trained.run.path)
+        tasks = self.trained.encoder.schema.tasks
+        wanted = [*own, *load_named(request.metrics, Path()), *(plain_metric(name, tasks) for name in gated)]
+        try:
+            self.metrics = load_metrics(wanted, tasks)
+        except SpecError as error:
+            raise UsageError(str(error)) from error
+
+    def loader(self, rows: Rows, batch_size: int) -> StreamLoader:
+        from rechub_cli.data.loader import StreamLoader
+
+        return StreamLoader(rows, self.trained.encoder, batch_size, labels=True)
+
+    def measure(self, batches: Iterable[Any]) -> dict[str, float]:
+        return self.trained.scorer.measure(self.trained.model, batches, self.metrics)
+
+
+def plain_metric(name: str, tasks: Sequence[Task]) -> str:
+    """``auc_click`` of several labels is the metric auc."""
+    for task in tasks:
+        if len(tasks) > 1 and name.endswith(f"_{task.name}"):
+            return name.removesuffix(f"_{task.name}")
+    return name

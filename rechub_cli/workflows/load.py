@@ -103,8 +103,8 @@ class Trained:
 
         have = set(there)
         found = [LookUp(join, Source.open([join.file], base=Path())) for join in self.joins]
-        needed = {*self.encoder.columns, *event_columns(self.encoder)}
-        return [look_up for look_up in found if needed & set(look_up.added) - have]
+        wanted = set([*self.encoder.columns, *event_columns(self.encoder)] if needed is None else needed)
+        return [look_up for look_up in found if wanted & set(look_up.added) - have]
 
     @property
     def joins(self) -> list[Join]:

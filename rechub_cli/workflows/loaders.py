@@ -17,6 +17,7 @@ from rechub_cli.workflows.sources import Parts, reading, warn_unseen
 if TYPE_CHECKING:
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.spec.model import Spec
+    from rechub_cli.workflows.history import PartEncoders
 
 
 def fit_encoder(spec: Spec, parts: Parts, events: Events, stop: Stop) -> Encoder:
@@ -35,7 +36,7 @@ class Loaders:
     rows: dict[str, int | None]  # by part
 
 
-def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events: Events, stop: Stop) -> Loaders:
+def make_loaders(spec: Spec, parts: Parts, encoders: PartEncoders, cache: Path, events: Events, stop: Stop) -> Loaders:
     """Encode what is not in the cache yet; tell what the data is like."""
     from rechub_cli.data.cache import build_or_open
 
@@ -44,7 +45,7 @@ def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events
     for name, part in (("valid", parts.valid), ("train", parts.train)):
         if part is None:
             continue
-        shuffle = name == "train"
+        shuffle, encoder = name == "train", encoders.of(name)
         if spec.data.cache == "off":
             from rechub_cli.data.loader import StreamLoader
 
@@ -61,7 +62,7 @@ def make_loaders(spec: Spec, parts: Parts, encoder: Encoder, cache: Path, events
         found[name] = Loader(blocks, spec.trainer.batch_size, shuffle=shuffle, seed=spec.trainer.seed)
         if name == "valid":
             warn_unseen(name, blocks.stats.unseen, blocks.n_rows, events)
-    kinds = fitting.describe_features(encoder.schema)
+    kinds = fitting.describe_features(encoders.encoder.schema)
     counts = {name: rows[name] for name in ("train", "valid") if rows.get(name) is not None}
     said = [f"{name} {count:,} rows" for name, count in counts.items()]
     said.append(", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli.errors import SpecError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
+from rechub_cli.workflows.history import KEPT
 from rechub_cli.workflows.match_spec import is_sequential, mode_of
 from rechub_cli.workflows.sources import Parts, Sources, reading, warn_unseen
 
@@ -106,6 +107,10 @@ class MatchData:
         """Keep in the run what embed, recommend and evaluate need beside the encoder and the weights."""
         self.catalogue.save(folder / "catalogue.parquet")
         self.seen["later"].save(folder / "interactions.parquet", self.catalogue)
+        if self.events is not None:
+            from rechub_cli.data.kept import keep
+
+            keep(self.events, self.encoder, list(self.rows.values()), folder / KEPT)
 
 
 def prepare(spec: Spec, sources: Sources, parts: Parts, encoder: Encoder, events: Events, stop: Stop) -> MatchData:

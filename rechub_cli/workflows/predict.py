@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from rechub_cli.errors import UsageError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
+from rechub_cli.workflows import ranking
 from rechub_cli.workflows.fitting import blaming_foreign
-from rechub_cli.workflows.load import open_trained
-from rechub_cli.workflows.newdata import check_columns, check_request, open_data, prepare_threads, report_unseen
+from rechub_cli.workflows.load import Trained, open_trained
+from rechub_cli.workflows.newdata import (
+    check_columns,
+    check_request,
+    open_data,
+    prepare_threads,
+    report_unseen,
+    with_newer,
+)
 from rechub_cli.workflows.sources import check_counts, limited
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from rechub_cli.data.chunk import Rows
+    from rechub_cli.data.loader import StreamLoader
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,7 @@ class PredictRequest:
     threads: int | None = None
     plugin: bool = False
     overwrite: bool = False
+    history: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +80,21 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     stop.events = events
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
     source = open_data(trained, data, request.input_format)
-    check_columns(data, source, trained.encoder.columns)
+    trained = with_newer(trained, request.history, request.input_format)
+    scoring: Scoring = ranking.PairScores(trained) if trained.catalogue is not None else RowScores(trained)
+    check_columns(data, source, scoring.columns(source.column_kinds()))
     there = source.column_kinds()
     not_kept = [name for name in request.keep if name not in there]
     if not_kept:
         raise UsageError(f"--keep: {data} has no column {', '.join(not_kept)}; columns there: {', '.join(there)}")
 
-    from rechub_cli.data.loader import StreamLoader
     from rechub_cli.data.writers import open_writer
-    from rechub_cli.workflows.scoring import no_rows, score_names, score_table
+    from rechub_cli.workflows.scoring import no_rows
 
     prepare_threads(request.threads)
     rows = limited(source, request.limit_rows)
     total = rows.count_rows()
-    names = score_names(trained.encoder.schema.labels)
-    loader = StreamLoader(rows, trained.encoder, request.batch_size or 8192, keep=request.keep, labels=False)
+    loader = scoring.loader(rows, request.batch_size or 8192, request.keep)
     done = 0
     with (
         blaming_foreign(trained.model, trained.spec.model.name, "scoring"),
@@ -90,13 +106,56 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
             stream=stdout,
         ) as writer,
     ):
-        for scored in trained.scorer.batches(trained.model, loader):
-            table = score_table(scored.scores, scored.extras, scored.rows.carried, names)
+        for table in scoring.tables(loader):
             writer.write(table)
             done += table.num_rows
             events.tick(Progress("predict", done, total))
         if done == 0:
-            writer.write(no_rows(source, request.keep, names))
+            writer.write(no_rows(source, request.keep, scoring.names))
     report_unseen(loader, events)
     events.emit("output.written", f"{request.output}  {done:,} rows", {"path": request.output, "rows": done})
     return PredictOutcome(request.output, done)
+
+
+class Scoring(Protocol):
+    """How rows become scores: one for each label, or that of a user and an item."""
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of scores."""
+
+    def columns(self, there: Collection[str]) -> list[str]:
+        """The raw columns that rows with the columns ``there`` are read by."""
+
+    def loader(self, rows: Rows, batch_size: int, keep: Sequence[str]) -> StreamLoader: ...
+
+    def tables(self, loader: StreamLoader) -> Iterator[pa.Table]:
+        """The kept columns and the scores, batch by batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowScores:
+    """The score of each label of a row."""
+
+    trained: Trained
+
+    @property
+    def names(self) -> list[str]:
+        from rechub_cli.workflows.scoring import score_names
+
+        return score_names(self.trained.encoder.schema.labels)
+
+    def columns(self, there: Collection[str]) -> list[str]:
+        return self.trained.encoder.for_columns(there).columns
+
+    def loader(self, rows: Rows, batch_size: int, keep: Sequence[str]) -> StreamLoader:
+        from rechub_cli.data.loader import StreamLoader
+
+        encoder = self.trained.encoder.for_columns(rows.schema.names)
+        return StreamLoader(rows, encoder, batch_size, keep=keep, labels=False)
+
+    def tables(self, loader: StreamLoader) -> Iterator[pa.Table]:
+        from rechub_cli.workflows.scoring import score_table
+
+        for scored in self.trained.scorer.batches(self.trained.model, loader):
+            yield score_table(scored.scores, scored.extras, scored.rows.carried, self.names)

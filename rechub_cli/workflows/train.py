@@ -22,6 +22,7 @@ from rechub_cli.run.table import clock
 from rechub_cli.workflows import fitting
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.commands import check_command, command_of
+from rechub_cli.workflows.history import PartEncoders, sort_log
 from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
 from rechub_cli.workflows.recording import describe_data, keep_spec, recording
@@ -40,7 +41,6 @@ from rechub_cli.workflows.sources import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from rechub_cli.data.encoder import Encoder
     from rechub_cli.run import RunWatcher
     from rechub_cli.spec.model import Spec
     from rechub_cli.spec.read import ReadSpec
@@ -136,7 +136,9 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     encoder = fit_encoder(spec, parts, events, stop)
     check_memory(encoder.schema)
     encoder.save(run.path / "encoder")
-    loaders = make_loaders(spec, parts, encoder, run.cache, events, stop)
+    encoders = sort_log(encoder, parts, events, stop)
+    encoders.keep(run.path, events, stop)
+    loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
     run.update(data=describe_data(job.sources, parts, loaders.rows))
     importing.join()
 
@@ -154,7 +156,7 @@ def learn(job: Job, run: Run) -> TrainOutcome:
         warn_no_validation(events)
     with fitting.blaming_foreign(model, spec.model.name):
         trainer.fit(loaders.train, loaders.valid)
-        test = score_test(spec, parts, encoder, trainer, job.base, run, events)
+        test = score_test(spec, parts, encoders, trainer, job.base, run, events)
     return finish(job, run, watcher, test, time.monotonic() - started)
 
 
@@ -207,7 +209,7 @@ def warn_no_validation(events: Events) -> None:
 
 
 def score_test(
-    spec: Spec, parts: Parts, encoder: Encoder, trainer: Any, base: Path, run: Run, events: Events
+    spec: Spec, parts: Parts, encoders: PartEncoders, trainer: Any, base: Path, run: Run, events: Events
 ) -> dict[str, float]:
     """Measure the best weights once on the test rows, and keep those rows' scores."""
     if parts.test is None:
@@ -218,7 +220,7 @@ def score_test(
     names = [spec.user, spec.item, spec.group, spec.time]
     columns = [name for name in names if name] + [label.column or name for name, label in spec.labels.items()]
     keep = [name for name in dict.fromkeys(columns) if name != "score"]  # that of the model stands there
-    loader = StreamLoader(parts.test, encoder, spec.trainer.batch_size, keep=keep, labels=True)
+    loader = StreamLoader(parts.test, encoders.of("test"), spec.trainer.batch_size, keep=keep, labels=True)
     batches = counted(loader, events, "test", parts.test.count_rows())
     target = run.path / "predictions" / "test.parquet"
     wanted = fitting.load_named(fitting.metrics_of(spec), base)
@@ -239,6 +241,7 @@ def rehearse(job: Job) -> TrainOutcome:
     parts = cut_parts(spec, job.sources, min(request.limit_rows or 10_000, 10_000))
     encoder = fit_encoder(spec, parts, events, job.stop)
     check_memory(encoder.schema)
+    encoder = sort_log(encoder, Parts(parts.train), events, job.stop).of("train")
     runtime.prepare(request.threads)
     model = fitting.build_model(spec, encoder.schema, job.base)
     watcher = RunWatcher(events, job.stop)
@@ -270,6 +273,7 @@ def best_of(best: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_best(spec: Spec, best: dict[str, Any], seconds: float) -> str:
-    name = f"val_{fitting.monitor_of(spec)}"
+    monitor = fitting.monitor_of(spec)
+    name = f"val_{monitor}" if isinstance(monitor, str) else "val_monitor"
     value = f", {name} {best[name]:.4f}" if best.get(name) is not None else ""
     return f"epoch {best.get('epoch')}{value}   total {clock(seconds)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli.errors import CheckFailed, DataError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
+from rechub_cli.workflows.history import sort_log
 from rechub_cli.workflows.loaders import fit_encoder
 from rechub_cli.workflows.request import data_sugar
 from rechub_cli.workflows.sources import Parts, check_counts, cut_parts
@@ -98,6 +99,7 @@ def validate(request: ValidateRequest, events: Events, stop: Stop) -> ValidateOu
     try:
         parts = cut_parts(spec, sources, request.limit_rows)
         encoder = fit_encoder(spec, parts, events, stop)
+        encoders = sort_log(encoder, parts, events, stop)
     except DataError as error:
         outcome.faults.append(str(error))
         return outcome
@@ -105,7 +107,7 @@ def validate(request: ValidateRequest, events: Events, stop: Stop) -> ValidateOu
     seen: dict[str, Seen] = {}
     for name, rows in named(parts).items():
         try:
-            outcome.parts[name], seen[name] = inspect(encoder, spec, rows, name, events, stop)
+            outcome.parts[name], seen[name] = inspect(encoders.of(name), spec, rows, name, events, stop)
         except DataError as error:
             outcome.faults.append(str(error))
     outcome.faults += faults_of(encoder.schema, seen, spec, request.runs_dir)

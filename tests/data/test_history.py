@@ -222,6 +222,14 @@ def test_newer_events_are_added_and_the_same_event_counts_once(tmp_path: Path) -
     assert histories(encoder.with_events(events), late) == ["acdfaa", "be", "b"]
 
 
+def test_a_user_and_a_time_do_not_change_places(tmp_path: Path) -> None:
+    log = {"user": [3, 7], "item": ["a", "a"], "city": ["x", "x"], "time": [7, 3]}
+    encoder = encoder_of({}, log)
+    keep(EventStore.build(encoder, [FakeRows(log)]), encoder, [FakeRows(log)], tmp_path / "events.parquet")
+    newer = {name: values[1:] for name, values in log.items()}
+    assert len(reopen(tmp_path / "events.parquet", encoder, [FakeRows(newer)])) == 2
+
+
 def test_a_log_without_users_gives_empty_histories(tmp_path: Path) -> None:
     nobody = {**LOG, "user": pa.nulls(6, pa.string())}
     encoder = encoder_of({}, nobody)
