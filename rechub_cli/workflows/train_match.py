@@ -61,10 +61,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     data.save(run.path)
     features = data.spec.model_dump(mode="json")["features"]
     run.update(spec={**run.info["spec"], "features": features}, data=describe_data(job.sources, data.parts, {}))
-    queries = {
-        part: data.queries(part, batch_size, run.cache, events, stop)
-        for part in ("valid", "test")
-        if part in data.rows
+    queries: dict[str, Any] = {
+        part: data.queries(part, batch_size, run.cache, events, stop) for part in ("valid", "test") if part in data.rows
     }
     importing.join()
 
