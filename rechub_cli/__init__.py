@@ -9,9 +9,10 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "CTRTrainer": "rechub_cli.trainers.ctr",
     "MTLTrainer": "rechub_cli.trainers.mtl",
+    "MatchTrainer": "rechub_cli.trainers.match",
     "load": "rechub_cli.workflows.load",
 }
-__all__ = ["CTRTrainer", "MTLTrainer", "__version__", "load"]
+__all__ = ["CTRTrainer", "MTLTrainer", "MatchTrainer", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
