@@ -30,3 +30,10 @@ def at_least_one(**options: int) -> None:
     for name, value in options.items():
         if value < 1:
             raise SpecError(f"{name}: must be at least 1, got {value}")
+
+
+def shares_less_than_one(**options: float) -> None:
+    """Raise SpecError for a share of values that is negative, or is all of them."""
+    for name, value in options.items():
+        if not 0 <= value < 1:
+            raise SpecError(f"{name}: must be at least 0 and less than 1, got {value}")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from rechub_cli.batch import Batch, Jagged, Output
 from rechub_cli.nn.dropout import Dropout
 from rechub_cli.nn.events import EventTower, Prefixes
-from rechub_cli.nn.inputs import at_least_one
+from rechub_cli.nn.inputs import at_least_one, shares_less_than_one
 from rechub_cli.nn.recurrent import JaggedGRU
 from rechub_cli.nn.similarity import Similarity
 from rechub_cli.schema import Schema
@@ -50,6 +50,7 @@ class GRU4Rec(nn.Module):
     ) -> None:
         super().__init__()
         at_least_one(hidden_dim=hidden_dim, n_layers=n_layers)
+        shares_less_than_one(dropout=dropout)
         self.schema = schema
         self.tower = EventTower(schema, "gru4rec", history, std=0.05)
         self.dropout = Dropout(dropout)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from rechub_cli.batch import Batch, Output
 from rechub_cli.nn.dropout import Dropout
 from rechub_cli.nn.events import EventTower, Prefixes
-from rechub_cli.nn.inputs import at_least_one
+from rechub_cli.nn.inputs import at_least_one, shares_less_than_one
 from rechub_cli.nn.linear import ConcatLinear
 from rechub_cli.nn.prefix_attention import PrefixAttention
 from rechub_cli.nn.recurrent import JaggedGRU
@@ -50,6 +50,7 @@ class NARM(nn.Module):
     ) -> None:
         super().__init__()
         at_least_one(hidden_dim=hidden_dim)
+        shares_less_than_one(embedding_dropout=embedding_dropout, session_dropout=session_dropout)
         self.schema = schema
         self.tower = EventTower(schema, "narm", history, std=0.05)
         self.embedding_dropout, self.session_dropout = Dropout(embedding_dropout), Dropout(session_dropout)

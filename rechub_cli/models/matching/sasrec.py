@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from rechub_cli.batch import Batch, Jagged, Output
 from rechub_cli.nn.events import EventTower, Prefixes
-from rechub_cli.nn.inputs import at_least_one
+from rechub_cli.nn.inputs import at_least_one, shares_less_than_one
 from rechub_cli.nn.similarity import Similarity
 from rechub_cli.nn.transformer import CausalEncoder
 from rechub_cli.schema import Schema
@@ -55,6 +55,7 @@ class SASRec(nn.Module):
     ) -> None:
         super().__init__()
         at_least_one(n_blocks=n_blocks, hidden_dim=1 if hidden_dim is None else hidden_dim)
+        shares_less_than_one(dropout=dropout)
         self.schema = schema
         self.tower = EventTower(schema, "sasrec", history, std=STD)
         self.encoder = CausalEncoder(
