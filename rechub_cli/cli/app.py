@@ -14,13 +14,16 @@ import typer
 
 from rechub_cli.cli.command import BROKEN_PIPE, INTERRUPTED, command, flush_stdout
 from rechub_cli.cli.console import hold_descriptors, hush_stdout, say
+from rechub_cli.cli.embed import embed
 from rechub_cli.cli.evaluate import evaluate
 from rechub_cli.cli.init import init
 from rechub_cli.cli.models import models_app
 from rechub_cli.cli.predict import predict
+from rechub_cli.cli.recommend import recommend
 from rechub_cli.cli.threads import settle_threads
 from rechub_cli.cli.train_ctr import train_ctr
 from rechub_cli.cli.train_match import train_match
+from rechub_cli.cli.train_mtl import train_mtl
 from rechub_cli.cli.validate import validate
 from rechub_cli.cli.version import version
 from rechub_cli.run.events import Event
@@ -43,8 +46,11 @@ def make_app() -> typer.Typer:
     )
     command(app, "train-ctr", rich_help_panel="Train")(train_ctr)
     command(app, "train-match", rich_help_panel="Train")(train_match)
+    command(app, "train-mtl", rich_help_panel="Train")(train_mtl)
     command(app, "evaluate", rich_help_panel="Use")(evaluate)
     command(app, "predict", rich_help_panel="Use")(predict)
+    command(app, "embed", rich_help_panel="Use")(embed)
+    command(app, "recommend", rich_help_panel="Use")(recommend)
     command(app, "init", rich_help_panel="Prepare")(init)
     command(app, "validate", rich_help_panel="Prepare")(validate)
     app.add_typer(models_app(), name="models", rich_help_panel="Prepare")

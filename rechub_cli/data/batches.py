@@ -30,6 +30,7 @@ def join(layout: Layout, parts: Sequence[Block]) -> Batch:
         targets=_targets(block.rows, layout) if layout.target else None,
         seen=seen,
         weights=_columns(block.rows, layout.weights, np.float32)[:, 0] if layout.weight else None,
+        label_weights=_columns(block.rows, layout.own_weights, np.float32) if layout.label_weights else None,
         group=_columns(block.rows, layout.groups, np.int64)[:, 0] if layout.group else None,
     )
 

@@ -18,9 +18,9 @@ SEEN = "\0seen"  # the sequence of the places that a row's user already has; no 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns of the row matrix: [ids | numbers | labels | weight | group | lengths of sequences | target].
+    """The columns of the row matrix: [ids | numbers | labels | weight | weights of labels | group | lengths | target].
 
-    Numbers, labels and the weight are float32 by their bits; the group is an int64 in two columns; the target is
+    Numbers, labels and weights are float32 by their bits; the group is an int64 in two columns; the target is
     how many events come before it, and its place in the catalogue.
     """
 
@@ -31,12 +31,19 @@ class Layout:
     group: bool = False
     sequences: tuple[str, ...] = ()
     target: bool = False
+    label_weights: bool = False  # each label has a weight of its own beside the row's
 
     @classmethod
-    def of(cls, schema: Schema, *, labels: bool, weight: bool, group: bool) -> Layout:
-        sequences = tuple(feature.name for feature in schema.sequences)
-        n_labels = len(schema.tasks) if labels else 0
-        return cls(len(schema.sparse), schema.n_dense, n_labels, labels and weight, labels and group, sequences)
+    def of(cls, schema: Schema, *, labels: bool, weight: bool, group: bool, label_weights: bool = False) -> Layout:
+        return cls(
+            len(schema.sparse),
+            schema.n_dense,
+            len(schema.tasks) if labels else 0,
+            labels and weight,
+            labels and group,
+            tuple(feature.name for feature in schema.sequences),
+            label_weights=labels and label_weights,
+        )
 
     @property
     def sparse(self) -> slice:
@@ -55,8 +62,13 @@ class Layout:
         return slice(self.labels.stop, self.labels.stop + self.weight)
 
     @property
+    def own_weights(self) -> slice:
+        """Of each label."""
+        return slice(self.weights.stop, self.weights.stop + self.n_labels * self.label_weights)
+
+    @property
     def groups(self) -> slice:
-        return slice(self.weights.stop, self.weights.stop + 2 * self.group)
+        return slice(self.own_weights.stop, self.own_weights.stop + 2 * self.group)
 
     @property
     def lengths(self) -> slice:

@@ -99,7 +99,13 @@ class Encoder:
 
     def layout(self, labels: bool = True) -> Layout:
         plan = self.plan
-        return Layout.of(self.schema, labels=labels, weight=plan.weight is not None, group=plan.group is not None)
+        return Layout.of(
+            self.schema,
+            labels=labels,
+            weight=plan.weight is not None,
+            group=plan.group is not None,
+            label_weights=bool(plan.label_weights),
+        )
 
     def encode(self, chunk: Chunk, labels: bool = True) -> Block:
         """The rows of a chunk; without ``labels`` its label, weight and group columns are not looked at.
@@ -212,6 +218,10 @@ class Encoder:
             block.rows[:, layout.labels.start + place] = out.view(np.int32)
         if plan.weight:
             block.rows[:, layout.weights.start] = labels.encode_weight(chunk, plan.weight).view(np.int32)
+        for place, name in enumerate(plan.labels if plan.label_weights else ()):
+            column = plan.label_weights.get(name)
+            out = np.ones(len(block), np.float32) if column is None else labels.encode_weight(chunk, column)
+            block.rows[:, layout.own_weights.start + place] = out.view(np.int32)
         if plan.group:
             block.rows[:, layout.groups] = labels.encode_group(chunk, plan.group).view(np.int32).reshape(-1, 2)
 

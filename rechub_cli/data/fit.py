@@ -147,8 +147,8 @@ def check_labels(chunk: Chunk, plan: Plan) -> None:
     """Every label and weight is looked at before any training."""
     for name, label in plan.labels.items():
         labels.encode_label(chunk, label.column or name, label)
-    if plan.weight:
-        labels.encode_weight(chunk, plan.weight)
+    for column in filter(None, (plan.weight, *plan.label_weights.values())):
+        labels.encode_weight(chunk, column)
 
 
 def moments_of(chunk: Chunk, column: str, feature: Datetime) -> pa.Array:

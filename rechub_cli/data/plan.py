@@ -99,7 +99,12 @@ class Plan:
     @property
     def label_columns(self) -> list[str]:
         named = [label.column or name for name, label in self.labels.items()]
-        return list(dict.fromkeys([*named, *filter(None, (self.weight, self.group))]))
+        return list(dict.fromkeys([*named, *filter(None, (self.weight, self.group)), *self.label_weights.values()]))
+
+    @property
+    def label_weights(self) -> dict[str, str]:
+        """The columns of the weights that labels have of their own, by label."""
+        return {name: label.weight for name, label in self.labels.items() if label.weight}
 
     def owner(self, name: str) -> str:
         """The feature whose vocabulary this sparse or sequence feature uses."""

@@ -81,6 +81,7 @@ class _Checker:
         taken = {name for name in spec.features if not self.is_glob(name)}
         roles = {label.column or name for name, label in spec.labels.items()}
         roles |= {name for name in (spec.weight, spec.group, spec.time, spec.order) if name}
+        roles |= {label.weight for label in spec.labels.values() if label.weight}
         found: dict[str, AnyFeature] = {}
         for name, feature in spec.features.items():
             if not self.is_glob(name):
@@ -195,7 +196,27 @@ class _Checker:
             for option in ("positive", "negative_rate"):
                 if option in label.model_fields_set:
                     self.problem((*path, option), "is for classification labels only", key=True)
+        if label.weight is not None:
+            kind = self.column(label.weight, (*path, "weight"))
+            if kind and kind not in NUMBERS:
+                self.problem((*path, "weight"), f"column '{label.weight}' holds {_plural(kind)}; a weight is a number")
+        if label.after is not None:
+            self.after(name, label.after)
         return label.model_copy(update={"column": column})
+
+    def after(self, name: str, before: str) -> None:
+        """A funnel: what ``name`` counts happens only where ``before`` did."""
+        labels, path = self.spec.labels, ("labels", name, "after")
+        if not self.known(before, labels, path, "label"):
+            return
+        steps = [name]
+        while before in labels and before not in steps:
+            steps.append(before)
+            before = labels[before].after or ""
+        if before in steps:
+            self.problem(path, f"goes in a circle: {' after '.join([*steps, before])}")
+        elif labels[steps[1]].type == "regression":
+            self.problem(path, f"'{steps[1]}' is a number, and not something that happens or does not")
 
     def roles(self) -> None:
         spec = self.spec

@@ -164,9 +164,9 @@ class Trainer(Section):
     scheduler_params: dict[str, Any] = {}
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     earlystop_patience: Positive = 3
-    monitor: str | None = None  # auc, or the first label's own metric
+    monitor: str | dict[str, float] | None = None  # auc_click, or {auc_click: 0.7, auc_buy: 0.3} of several labels
     metrics: Names | None = None
-    loss: str | None = None  # bce for classification, mse for regression; train-match: by mode
+    loss: str | dict[str, str] | None = None  # bce, or mse of regression; {label: loss}; train-match: by mode
     loss_params: dict[str, Any] = {}
     mode: Literal[0, 1, 2, "pointwise", "pairwise", "listwise"] | None = None  # train-match: the model's own
     negatives: str | dict[str, Any] | None = None  # train-match: a sampler, or {name: sampler, its options}

@@ -14,6 +14,7 @@ from rechub_cli.plugins.options import OptionProblem, check_values, options_of
 from rechub_cli.plugins.registry import Plugin
 from rechub_cli.spec.model import Spec
 from rechub_cli.spec.problems import Problem
+from rechub_cli.spec.tasks import split_label
 
 # Class -> module: torch's optimizers whose step needs no closure, for dense gradients.
 OPTIMIZERS = {
@@ -55,13 +56,10 @@ def check_names(spec: Spec, base: Path) -> tuple[dict[str, Any], list[Problem]]:
     tasks: set[str] = {label.type for label in spec.labels.values()} or {"classification"}
     for index, name in enumerate(spec.trainer.metrics or ()):
         _metric(name, ("trainer", "metrics", index), spec, tasks, base, problems)
-    if spec.trainer.monitor is not None:
-        _metric(spec.trainer.monitor, ("trainer", "monitor"), spec, tasks, base, problems)
-    if spec.trainer.loss is not None:
-        try:
-            plugins.find("losses", spec.trainer.loss, base)
-        except SpecError as error:
-            problems.append(_named(("trainer", "loss"), error, plugins.names("losses"), spec.trainer.loss))
+    _monitor(spec, tasks, base, problems)
+    _losses(spec, base, problems)
+    _weighting(spec, problems)
+    _stop_label(spec, problems)
     if not _DEVICE.fullmatch(spec.trainer.device):
         text = f"unknown device '{spec.trainer.device}'; it can be auto, cpu, cuda, cuda:0 (or another number), mps"
         problems.append(Problem(("trainer", "device"), text))
@@ -94,6 +92,78 @@ def _metric(
         problems.append(Problem(path, f"'{name}' is computed within groups; name their column with 'group:'"))
     if not tasks & set(info.tasks):
         problems.append(Problem(path, f"'{name}' is for {' and '.join(info.tasks)} labels, not {' and '.join(tasks)}"))
+
+
+def _monitor(spec: Spec, tasks: set[str], base: Path, problems: list[Problem]) -> None:
+    """A metric; of several labels also ``<metric>_<label>``, or a weighted sum of such."""
+    path, monitor = ("trainer", "monitor"), spec.trainer.monitor
+    if isinstance(monitor, str):
+        _labelled(monitor, path, spec, tasks, base, problems)
+    elif monitor is not None:
+        if not monitor:
+            problems.append(Problem(path, "a weighted sum needs at least one metric"))
+        for name, weight in monitor.items():
+            _labelled(name, (*path, name), spec, tasks, base, problems)
+            if weight == 0:
+                problems.append(Problem((*path, name), "must be a weight other than 0"))
+
+
+def _labelled(
+    name: str, path: tuple[str | int, ...], spec: Spec, tasks: set[str], base: Path, problems: list[Problem]
+) -> None:
+    metric, label = split_label(name, spec.labels)
+    if label is None and len(spec.labels) > 1 and ":" not in name:
+        begin = name.rpartition("_")[0]
+        if begin and begin in plugins.names("metrics"):
+            known = [f"{begin}_{one}" for one in spec.labels]
+            problems.append(_unknown(path, "label in", name, tuple(known)))
+            return
+    _metric(metric, path, spec, tasks if label is None else {spec.labels[label].type}, base, problems)
+
+
+def _losses(spec: Spec, base: Path, problems: list[Problem]) -> None:
+    """One loss for all labels, or ``{label: loss}``."""
+    wanted = spec.trainer.loss
+    if wanted is None:
+        return
+    path = ("trainer", "loss")
+    for label, name in wanted.items() if isinstance(wanted, dict) else [("", wanted)]:
+        place = (*path, label) if label else path
+        if label and label not in spec.labels:
+            problems.append(_unknown(place, "label", label, tuple(spec.labels)))
+        try:
+            plugins.find("losses", name, base)
+        except SpecError as error:
+            problems.append(_named(place, error, plugins.names("losses"), name))
+
+
+def _weighting(spec: Spec, problems: list[Problem]) -> None:
+    params = spec.trainer.adaptive_params
+    path = ("trainer", "adaptive_params")
+    if not params:
+        return
+    known = plugins.names("weightings")
+    name = params.get("method")
+    if not isinstance(name, str):
+        problems.append(Problem(path, f"needs 'method:', one of {', '.join(known)}", at="key"))
+        return
+    try:
+        given = {option: value for option, value in params.items() if option != "method"}
+        _, faults = plugins.check_options("weightings", name, given)
+    except SpecError as error:
+        problems.append(_named((*path, "method"), error, known, name))
+        return
+    problems += _options(path, (*path, "method"), given, faults)
+
+
+def _stop_label(spec: Spec, problems: list[Problem]) -> None:
+    wanted, labels = spec.trainer.earlystop_taskid, list(spec.labels)
+    path = ("trainer", "earlystop_taskid")
+    if isinstance(wanted, str) and wanted not in labels:
+        problems.append(_unknown(path, "label", wanted, tuple(labels)))
+    elif isinstance(wanted, int) and not 0 <= wanted < max(len(labels), 1):
+        text = f"there is no label {wanted}: give a name, or a place from 0 to {len(labels) - 1}"
+        problems.append(Problem(path, text))
 
 
 def _optimizer(spec: Spec, problems: list[Problem]) -> None:

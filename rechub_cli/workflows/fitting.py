@@ -82,10 +82,9 @@ def ctr_trainer(
     """
     from rechub_cli.trainers.ctr import CTRTrainer
 
-    wanted = spec.trainer
     return CTRTrainer(
         model,
-        loss=plugins.load("losses", wanted.loss, base) if wanted.loss and ":" in wanted.loss else wanted.loss,
+        loss=losses_of(spec, base),
         **trainer_options(spec, watcher, checkpoints),
         monitor=load_named([str(monitor_of(spec))], base)[0],
         metrics=load_named(metrics_of(spec), base),
@@ -132,19 +131,19 @@ def monitor_of(spec: Spec) -> str | dict[str, float]:
 
     Of several labels it is ``<metric>_<label>``, or a weighted sum of such.
     """
-    return spec.trainer.monitor or usual_monitor(spec)
-
-
-def usual_monitor(spec: Spec) -> str:
-    name = stop_label(spec)
-    metric = "rmse" if name and spec.labels[name].type == "regression" else "auc"
-    return f"{metric}_{name}" if len(spec.labels) > 1 else metric
+    monitor, label = spec.trainer.monitor, stop_label(spec)
+    if isinstance(monitor, dict):
+        return monitor
+    if monitor is None:
+        monitor = "rmse" if label and spec.labels[label].type == "regression" else "auc"
+    alone = len(spec.labels) > 1 and split_label(monitor, spec.labels)[1] is None
+    return f"{monitor}_{label}" if alone else monitor
 
 
 def stop_label(spec: Spec) -> str | None:
     """The label that tells the best weights, ``trainer.earlystop_taskid``: the first one, or as the spec says."""
     at = spec.trainer.earlystop_taskid
-    return list(spec.labels)[at] if isinstance(at, int) and spec.labels else at if isinstance(at, str) else None
+    return at if isinstance(at, str) else next(iter(list(spec.labels)[at:]), None)
 
 
 def metrics_of(spec: Spec) -> list[str]:
@@ -161,7 +160,20 @@ def metrics_of(spec: Spec) -> list[str]:
 def monitored(spec: Spec) -> list[str]:
     """The metrics that the monitor needs, without labels."""
     monitor = monitor_of(spec)
-    return [split_label(name, spec.labels)[0] for name in ([monitor] if isinstance(monitor, str) else monitor)]
+    names = [monitor] if isinstance(monitor, str) else list(monitor)
+    return [split_label(name, spec.labels)[0] if len(spec.labels) > 1 else name for name in names]
+
+
+def losses_of(spec: Spec, base: Path) -> Any:
+    """The spec's loss, or losses by label; those that are named in place are loaded."""
+
+    def loaded(name: str) -> Any:
+        return plugins.load("losses", name, base) if ":" in name else name
+
+    wanted = spec.trainer.loss
+    if isinstance(wanted, dict):
+        return {label: loaded(name) for label, name in wanted.items()}
+    return None if wanted is None else loaded(wanted)
 
 
 def load_named(names: Sequence[str], base: Path) -> list[Any]:
@@ -188,7 +200,8 @@ def mtl_trainer(
         model,
         [task.type for task in schema.tasks],
         adaptive_params=dict(spec.trainer.adaptive_params) or None,
-        earlystop_taskid=list(spec.labels).index(stop_label(spec) or ""),
+        earlystop_taskid=stop_label(spec) or 0,
+        loss=losses_of(spec, base),
         **trainer_options(spec, watcher, checkpoints),
         monitor=spec.trainer.monitor,
         metrics=load_named(metrics_of(spec), base),

@@ -85,7 +85,7 @@ def needed_columns(spec: Spec, labels: bool = True) -> list[str]:
             names += [*feature.of, *feature.where, *(name for name in (spec.user, spec.time, spec.order) if name)]
     if labels:
         names += [label.column or name for name, label in spec.labels.items()]
-        names += [name for name in (spec.weight, spec.group) if name]
+        names += [name for name in (spec.weight, spec.group, *(label.weight for label in spec.labels.values())) if name]
     return list(dict.fromkeys(names))
 
 

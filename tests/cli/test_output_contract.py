@@ -181,7 +181,7 @@ def complete(words: str, cwd) -> list[str]:
 
 
 def test_tab_completes_commands_models_runs_and_keys(data, tmp_path):
-    assert complete("rechub tr", data) == ["train-ctr"]
+    assert complete("rechub tr", data) == ["train-ctr", "train-match", "train-mtl"]
     assert complete("rechub models show dee", data) == ["deepfm"]
     (tmp_path / "runs" / "one").mkdir(parents=True)
     (tmp_path / "runs" / "one" / "run.json").write_text("{}")

@@ -66,9 +66,9 @@ class HoME(nn.Module):
     """Hierarchy of multi-gate experts: experts of all, of groups of tasks, and of each task, kept from collapsing.
 
     Wang et al., HoME: Hierarchy of Multi-Gate Experts for Multi-Task Learning at Kuaishou, 2024,
-    https://arxiv.org/abs/2408.05430. Experts end in batch norm and Swish, so that none dies. Each sees the input through
-    a gate of its own. A first level makes one representation for all tasks and one for each group, the second one for
-    each task. Self-gates pass a mixture's own experts on.
+    https://arxiv.org/abs/2408.05430. Experts end in batch norm and Swish, so that none dies. Each sees the input
+    through a gate of its own. A first level makes one representation for all tasks and one for each group, the second
+    one for each task. Self-gates pass a mixture's own experts on.
     DIFF: where ``groups`` is not given, all tasks are one group.
     Shape: Batch of B rows -> logits (B, T).
     """
