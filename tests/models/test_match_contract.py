@@ -12,6 +12,9 @@ OPTIONS = {
     "mind": [{}, {"interests": 2, "dynamic_interests": False, "routing_iterations": 1}],
     "comirec_dr": [{}, {"normalize": True, "temperature": 0.1}],
     "comirec_sa": [{}, {"interests": 1, "normalize": True, "temperature": 0.1}],
+    "sasrec": [{}, {"n_heads": 2, "hidden_dim": 16, "norm_first": False, "normalize": True, "temperature": 0.1}],
+    "gru4rec": [{}, {"n_layers": 2, "hidden_dim": 12}],
+    "sine": [{}, {"concepts": 4, "interests": 2, "normalize": True, "temperature": 0.1}],
 }
 CASES = [
     pytest.param(entry, options, id=f"{entry.name}-{index}")
