@@ -132,7 +132,7 @@ def prepare(spec: Spec, sources: Sources, parts: Parts, encoder: Encoder, events
     seen = {"valid": of_train} if "valid" in rows else {}
     last = of_train
     if "valid" in rows and spec.user:
-        last = Interactions.build([rows["train"], rows["valid"]], columns, catalogue, told)[0]
+        last = of_train.union(Interactions.build([rows["valid"]], columns, catalogue)[0])
     if "test" in rows:
         seen["test"] = last
     seen["later"] = last

@@ -14,6 +14,8 @@ from rechub_cli.errors import SpecError
 from rechub_cli.nn.counts import resize_on_load, together
 from rechub_cli.schema import Schema
 
+FEW = 64  # where users have fewer than one item in so many, adding up rows is quicker than a product of matrices
+
 
 class EASE(nn.Module):
     """Embarrassingly shallow autoencoder: a linear weight for each pair of items, in closed form.
@@ -63,4 +65,8 @@ class EASE(nn.Module):
     def score_catalogue(self, batch: Batch) -> Tensor:
         """(B, I), from ``batch.seen`` alone."""
         seen = cast(Jagged, batch.seen)
-        return F.embedding_bag(seen.values.long(), self.weight, seen.offsets, mode="sum", include_last_offset=True)
+        if seen.values.numel() * FEW < len(seen) * len(self.weight):
+            return F.embedding_bag(seen.values.long(), self.weight, seen.offsets, mode="sum", include_last_offset=True)
+        has = self.weight.new_zeros(len(seen), len(self.weight))
+        has[seen.rows, seen.values.long()] = 1
+        return has @ self.weight
