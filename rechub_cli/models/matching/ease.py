@@ -14,7 +14,7 @@ from rechub_cli.errors import SpecError
 from rechub_cli.nn.counts import resize_on_load, together
 from rechub_cli.schema import Schema
 
-FEW = 64  # where users have fewer than one item in so many, adding up rows is quicker than a product of matrices
+FEW = 16  # where users have fewer than one item in so many, adding up rows is quicker than a product of matrices
 
 
 class EASE(nn.Module):
