@@ -108,6 +108,12 @@ class Index:
         scores, rows = self._rows.search(np.ascontiguousarray(vectors, np.float32), depth)
         return np.where(rows < 0, -np.inf, scores).astype(np.float32), rows
 
+    def vectors(self) -> np.ndarray | None:
+        """float32 (n, d) by row; None where this kind of index does not keep them as they were."""
+        if not isinstance(self._rows, (faiss().IndexFlat, faiss().IndexHNSWFlat)):
+            return None
+        return self._rows.reconstruct_n(0, len(self))  # type: ignore[no-any-return,unused-ignore]
+
 
 def _factory(kind: str) -> str:
     return f"IDMap2,{_KINDS.get(kind.lower(), kind)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ class Manifest:
     data_until: str | None = None  # the newest event that the model or a history has seen
     metric: str = "ip"
     dtype: str = "float32"
-    files: list[dict[str, Any]] = field(default_factory=list)  # name, rows, bytes
+    files: list[dict[str, Any]] = field(default_factory=list)  # name, rows, sha256
     index: dict[str, Any] | None = None
 
     def save(self, target: Path) -> Path:
@@ -55,16 +56,15 @@ class Manifest:
             if facts.pop("format") != FORMAT:
                 raise DataError(f"{path} is of another format than {FORMAT}, which this rechub reads: update rechub")
             manifest = cls(**facts)
-            files = [(str(file["name"]), int(file["bytes"])) for file in manifest.files]
+            files = {target.parent / file["name"]: file["sha256"] for file in manifest.files}
         except FileNotFoundError as error:
             raise NoInput(f"{path} is missing: it tells which model the vectors are of; embed again") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path} is damaged ({error}); embed again") from error
-        for name, size in files:
-            file = target.parent / name
+        for file, wanted in files.items():
             if not file.is_file():
                 raise NoInput(f"{file} is missing, which {path} names; embed again")
-            if file.stat().st_size != size:
+            if _hash(file) != wanted:
                 raise DataError(f"{file} is not the file that {path} describes; embed again")
         return manifest
 
@@ -77,6 +77,11 @@ def beside(target: Path) -> Path:
 def described(target: Path, rows: dict[Path, int]) -> list[dict[str, Any]]:
     """The files of an export, for its manifest."""
     return [
-        {"name": path.relative_to(target.parent).as_posix(), "rows": n, "bytes": path.stat().st_size}
+        {"name": path.relative_to(target.parent).as_posix(), "rows": n, "sha256": _hash(path)}
         for path, n in rows.items()
     ]
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

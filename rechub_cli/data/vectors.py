@@ -1,4 +1,4 @@
-"""Vectors on their way out, under the user's own ids: tables, ``.npy``, FAISS indexes; and back in."""
+"""Vectors on their way out, under the user's own ids: tables, ``.npy``, FAISS indexes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rechub_cli.data import ann
 from rechub_cli.data.types import plain
 from rechub_cli.data.writers import check_target, open_writer
-from rechub_cli.errors import CannotCreate, DataError, NoInput, RunFailed, UsageError
+from rechub_cli.errors import CannotCreate, RunFailed, UsageError
 from rechub_cli.files import atomic, creating
 
 EMBEDDING, INTEREST = "embedding", "interest"
@@ -178,7 +177,7 @@ class _Arrays:
 
     def write(self, table: pa.Table) -> None:
         self.ids.write(table.drop_columns([EMBEDDING]))
-        self.file.write(_matrix(table).data)
+        self.file.write(matrix(table).data)
         self.rows += len(table)
 
 
@@ -212,7 +211,7 @@ def _faiss(target: Path, columns: Columns, kind: str, files: dict[Path, int]) ->
     table = pa.concat_tables(sink.tables)
     numbers = whole_numbers(table.column(columns.id))
     labels = np.arange(len(table)) if numbers is None else numbers
-    index, sink.facts = ann.build(_matrix(table), labels, kind)
+    index, sink.facts = ann.build(matrix(table), labels, kind)
     sink.facts["ids"] = "row" if numbers is None else columns.id
     if numbers is None:
         with open_writer(str(ids_beside(target)), overwrite=True) as ids:
@@ -273,37 +272,7 @@ def whole_numbers(ids: pa.ChunkedArray) -> np.ndarray | None:
     return numbers.astype(np.int64) if not len(numbers) or (numbers.min() >= 0 and numbers.max() < 2**63) else None
 
 
-def read_vectors(path: Path, id_column: str) -> tuple[pa.ChunkedArray, np.ndarray]:
-    """Ids (n,) and vectors float32 (n, d) of what ``open_vectors`` wrote: Parquet, shards of it, Arrow, ``.npy``.
-
-    Raises:
-        UsageError: a file of another kind.
-        DataError: it is damaged.
-    """
-    try:
-        if path.suffix.lower() == ".npy":
-            vectors = np.load(path, allow_pickle=False)
-            return pq.read_table(ids_beside(path)).column(id_column), np.ascontiguousarray(vectors, np.float32)
-        table = _read_table(path)
-        return table.column(id_column), _matrix(table)
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as vectors: {error}; embed again") from error
-
-
-def _read_table(path: Path) -> pa.Table:
-    if path.is_dir():
-        parts = sorted(path.glob("part-*"))
-        if not parts:
-            raise NoInput(f"{path} has no part-00000.parquet; embed again")
-        return pa.concat_tables([_read_table(part) for part in parts])
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return pq.read_table(path)
-    if path.suffix.lower() in (".arrow", ".ipc", ".feather"):
-        return pa.ipc.open_file(path).read_all()
-    raise UsageError(f"{path}: vectors are read from Parquet, Arrow or .npy; embed into one of these")
-
-
-def _matrix(table: pa.Table) -> np.ndarray:
+def matrix(table: pa.Table) -> np.ndarray:
     """float32 (n, d), contiguous."""
     column = table.column(EMBEDDING).combine_chunks()
     column = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)

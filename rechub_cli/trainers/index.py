@@ -9,6 +9,7 @@ from torch import Tensor
 from rechub_cli.batch import Batch, Jagged
 from rechub_cli.data.ann import Index
 from rechub_cli.errors import DataError
+from rechub_cli.nn import search
 from rechub_cli.trainers.ranking import Ranker
 
 
@@ -30,7 +31,7 @@ class IndexRanker:
         """
         users = self.ranker.embed_users(batch)
         users = users[:, None] if users.dim() == 2 else users
-        n, interests, width = users.shape
+        n, _, width = users.shape
         if width != self.index.dim:
             raise DataError(f"the index holds vectors of {self.index.dim} numbers, and the model's have {width}")
         seen = batch.seen if exclude_seen else None
@@ -41,6 +42,20 @@ class IndexRanker:
         scores[unused.reshape(-1).cpu().numpy()] = -np.inf
         found = _merged(scores.reshape(n, -1), rows.reshape(n, -1), min(k, len(self.index)), len(self.index), seen)
         return torch.from_numpy(found[0]) / self.ranker.temperature, torch.from_numpy(found[1])
+
+    def recall(self, batch: Batch, k: int) -> float | None:
+        """Share of the k best items that the index finds; one as good as the last of them counts.
+
+        None for a kind of index that does not give its vectors back.
+        """
+        vectors = self.index.vectors()
+        if vectors is None:
+            return None
+        users = self.ranker.embed_users(batch)
+        exact, _ = search.top_k(users, torch.from_numpy(vectors).to(users.device), k)
+        last = exact[:, -1:].cpu() / self.ranker.temperature
+        found, _ = self.top(batch, k)
+        return float((found >= last - 1e-5 * last.abs()).float().mean())
 
 
 def _merged(

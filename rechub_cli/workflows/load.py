@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rechub_cli.errors import DataError, NoInput, RechubError, RunFailed, Unavailable
 from rechub_cli.run.directory import Run
@@ -79,6 +79,48 @@ class Trained:
 
         rows = [one if hasattr(one, "tables") else TableRows(self.joined(as_arrow(one))) for one in newer]
         return replace(self, encoder=with_history(self.encoder, self.run.path, rows))
+
+    def embed(
+        self, table: pa.Table | pd.DataFrame | None = None, *, mode: Literal["user", "item"], batch_size: int = 16384
+    ) -> pa.Table:
+        """Vectors of users or items under their own ids, as ``rechub embed`` writes them.
+
+        Args:
+            table: what to embed; items: by default the run's catalogue.
+
+        Returns:
+            the ids, the number of the interest where users have several vectors, and ``embedding``: lists of float32.
+
+        Raises:
+            DataError: a column is missing or of a wrong type. UsageError: the model has no vectors.
+        """
+        from rechub_cli.workflows.embed import embed_table
+
+        return embed_table(self, table, mode, batch_size)
+
+    def recommend(
+        self,
+        users: pa.Table | pd.DataFrame,
+        k: int = 50,
+        *,
+        exclude_seen: bool = False,
+        items: pa.Table | pd.DataFrame | None = None,
+        history: pa.Table | pd.DataFrame | None = None,
+        batch_size: int = 4096,
+    ) -> pa.Table:
+        """The k best items of each user, as ``rechub recommend`` writes them: user, rank, item, score.
+
+        Args:
+            exclude_seen: leave out what a user already had.
+            items: today's items, by default the run's catalogue.
+            history: rows of the log that are newer than the run.
+
+        Raises:
+            DataError: a column is missing or of a wrong type. UsageError: the run is not of train-match.
+        """
+        from rechub_cli.workflows.recommend import recommend_table
+
+        return recommend_table(self, users, k, exclude_seen, items, history, batch_size)
 
     def score(self, rows: Rows, batch_size: int, keep: Sequence[str] = ()) -> Iterator[tuple[Any, Any, Any]]:
         """(scores (B, T), extras, kept columns) for each batch of raw rows."""
