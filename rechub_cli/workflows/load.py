@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rechub_cli.errors import DataError, NoInput, RechubError, RunFailed, Unavailable
+from rechub_cli.errors import DataError, NoInput, RunFailed, Unavailable
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
+from rechub_cli.workflows.tables import TableRows, as_arrow, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rechub_cli.data.catalogue import Catalogue
-    from rechub_cli.data.chunk import Chunk, Rows
+    from rechub_cli.data.chunk import Rows
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.data.interactions import Interactions
     from rechub_cli.data.join import LookUp
@@ -271,48 +272,3 @@ def check_plugin(run: Run, name: str, allowed: bool) -> None:
             raise NoInput(f"the run's plugin {module} is missing: {error}; restore it or train again") from error
         if not same or module != f"./plugin/{file}":
             raise DataError(f"{run.path / module} is not the file that training used; restore it or train again")
-
-
-class TableRows:
-    """A table in memory as rows."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self._table.schema
-
-    def fingerprint(self) -> str:
-        return f"table-{id(self._table)}"
-
-    def count_rows(self) -> int | None:
-        return int(self._table.num_rows)
-
-    def tables(self, columns: Sequence[str] | None = None, rows: int = 262_144) -> Iterator[Chunk]:
-        from rechub_cli.data.chunk import Chunk
-
-        table = self._table if columns is None else self._table.select(list(columns))
-        for start in range(0, table.num_rows, rows):
-            yield Chunk(table.slice(start, rows), "table", start)
-
-
-def as_arrow(table: Any) -> pa.Table:
-    """Raises DataError for anything but an Arrow table or a pandas DataFrame."""
-    import pyarrow as pa
-
-    if isinstance(table, pa.Table):
-        return table
-    if isinstance(table, pa.RecordBatch):
-        return pa.Table.from_batches([table])
-    if type(table).__name__ == "DataFrame" and hasattr(table, "to_numpy"):
-        try:
-            return pa.Table.from_pandas(table, preserve_index=False)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise DataError(f"the DataFrame is no table: {first_line(error)}; give each column one type") from error
-    raise DataError(f"predict takes an Arrow table or a pandas DataFrame, not {type(table).__name__}")
-
-
-def first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:2]) if lines and not isinstance(error, RechubError) else str(error)
