@@ -17,8 +17,9 @@ class Shared:
     Shared are the parameters that the prediction of every task depends on. A model names them with
     ``shared_parameters()``, and those of its last shared layer with ``last_shared_parameters()``. Of a model that does
     not, they are found at the first step: for each task the gradient of its predictions starts as NaN, which reaches
-    exactly what they depend on, zeros and dead units notwithstanding. The last layer is then the last shared matrix in
-    the order of ``model.parameters()``.
+    what they depend on, dead units and weights that start at zero notwithstanding; a gate that is 0 lets NaN through,
+    so an ordinary gradient must arrive too, if any does. The last layer is then the last shared matrix in the order of
+    ``model.parameters()``.
 
     Args:
         model: what is trained.
@@ -104,14 +105,20 @@ class Shared:
             raise SpecError(f"{method} must name parameters of the model")
         return [parameter for parameter in named if parameter.requires_grad]
 
+    def _dyed(self, task: int, nan: bool) -> Sequence[Grad]:
+        """The gradient of every parameter, from one of one task's predictions: NaN, or a number for each row."""
+        assert self._values is not None
+        dye = torch.zeros_like(self._values)
+        dye[:, task] = torch.nan if nan else torch.arange(1.0, len(dye) + 1).sin().to(dye)
+        return torch.autograd.grad(self._values, self.all, dye, retain_graph=True, allow_unused=True)
+
     def _find(self) -> list[Tensor]:
         assert self._values is not None
         reached: list[list[Tensor | None]] = []
         for task in range(self._values.shape[1]):
-            dye = torch.zeros_like(self._values)
-            dye[:, task] = torch.nan
-            grads = torch.autograd.grad(self._values, self.all, dye, retain_graph=True, allow_unused=True)
-            reached.append([None if grad is None else _dyed(grad) for grad in grads])
+            reached.append(
+                [_reached(*pair) for pair in zip(self._dyed(task, True), self._dyed(task, False), strict=True)]
+            )
         found = []
         for parameter, *marks in zip(self.all, *reached, strict=True):
             common = [mark for mark in marks if mark is not None]
@@ -123,8 +130,13 @@ class Shared:
         return found
 
 
-def _dyed(grad: Tensor) -> Tensor:
-    return (grad._values() if grad.is_sparse else grad).isnan()
+def _reached(nans: Grad, numbers: Grad) -> Tensor | None:
+    """The entries of a parameter that a task depends on."""
+    if nans is None or numbers is None:
+        return None
+    there = (numbers._values() if numbers.is_sparse else numbers) != 0
+    dyed = (nans._values() if nans.is_sparse else nans).isnan()
+    return dyed & (there | ~there.any())
 
 
 def _sum(grads: Sequence[Grad]) -> Grad:

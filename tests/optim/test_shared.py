@@ -39,6 +39,20 @@ class Experts(nn.Module):
         return torch.bmm(torch.stack([own_a + shared, own_b + shared]), self.towers).squeeze(2).T
 
 
+class Gated(Experts):
+    """Mixed by gates that are 0 for the expert of the other task; the shared expert is a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.common = nn.Parameter(torch.randn(1, 3, 4))
+        self.experts = nn.Parameter(torch.randn(2, 3, 4))
+
+    def forward(self, x):
+        experts = torch.einsum("bi,eio->beo", x, torch.cat([self.experts, self.common]))
+        gates = torch.tensor([[0.3, 0.0, 0.7], [0.0, 0.6, 0.4]])
+        return torch.bmm(torch.einsum("te,beo->tbo", gates, experts), self.towers).squeeze(2).T
+
+
 class Apart(nn.Module):
     """Nothing is shared."""
 
@@ -72,6 +86,7 @@ def test_towers_that_start_at_zero_and_dead_rows_do_not_hide_what_is_shared():
 
 def test_parts_of_one_tensor_are_told_apart():
     assert seen(Experts()) == (["experts"], ["experts"])
+    assert seen(Gated()) == (["common"], ["common"])
 
 
 def test_a_frozen_parameter_is_not_shared():
