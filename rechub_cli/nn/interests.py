@@ -39,7 +39,8 @@ class HistoryTower(nn.Module):
         super().__init__()
         first, *aligned = history_of(schema, model, history)
         whole = {feature.name for feature in (first, *aligned)}
-        require_pooled(schema.inputs.with_features(f for f in schema.features if f.name not in whole), model)
+        schema = schema.inputs
+        require_pooled(schema.with_features(f for f in schema.features if f.name not in whole), model)
         schema = schema.with_features(replace(f, pooling="none") if f.name in whole else f for f in schema.features)
         self.embedding = TowerEmbedding(schema, std=std)
         self.dim, self.max_len = first.embed_dim, first.max_len

@@ -19,7 +19,7 @@ MATCH_SCHEMA = Schema(
         Feature("age", "dense", tower="user"),
         Feature("hist.item_id", "sequence", 8, KNOWN + ITEMS, "item_id", max_len=LONGEST, tower="user", history="hist"),
         Feature("hist.genre", "sequence", 4, KNOWN + GENRES, "genre", max_len=LONGEST, tower="user", history="hist"),
-        Feature("shown", "sequence", 8, KNOWN + ITEMS, "item_id", max_len=3, tower="user", role="negatives"),
+        Feature("shown", "sequence", 8, KNOWN + ITEMS, "item_id", "none", 3, tower="user", role="negatives"),
         Feature("item_id", "sparse", embed_dim=8, vocab_size=KNOWN + ITEMS, tower="item"),
         Feature("genre", "sparse", embed_dim=4, vocab_size=KNOWN + GENRES, tower="item"),
         Feature("price", "dense", tower="item"),
