@@ -11,7 +11,8 @@ def require_pooled(schema: Schema, model_name: str) -> None:
     for feature in schema.sequences:
         if feature.pooling == "none":
             raise SpecError(
-                f"features.{feature.name}.pooling: {model_name} takes one vector for each sequence; use mean, sum or max"
+                f"features.{feature.name}.pooling: {model_name} takes one vector for each sequence; "
+                "use mean, sum or max"
             )
 
 
