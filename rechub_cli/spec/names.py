@@ -10,10 +10,12 @@ from typing import Any
 
 from rechub_cli import plugins
 from rechub_cli.errors import SpecError
-from rechub_cli.plugins.options import OptionProblem, check_values, options_of
+from rechub_cli.plugins.options import check_values, options_of
 from rechub_cli.plugins.registry import Plugin
+from rechub_cli.spec.faults import of_name, of_options
 from rechub_cli.spec.model import Spec
 from rechub_cli.spec.problems import Problem
+from rechub_cli.spec.retrieval import check_retrieval, is_retrieval, misplaced
 from rechub_cli.spec.tasks import split_label
 
 # Class -> module: torch's optimizers whose step needs no closure, for dense gradients.
@@ -53,13 +55,12 @@ def check_names(spec: Spec, base: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The model's options in their types, and every name that stands for nothing; torch is not imported."""
     problems: list[Problem] = []
     params = _model(spec, base, problems)
-    tasks: set[str] = {label.type for label in spec.labels.values()} or {"classification"}
-    for index, name in enumerate(spec.trainer.metrics or ()):
-        _metric(name, ("trainer", "metrics", index), spec, tasks, base, problems)
-    _monitor(spec, tasks, base, problems)
-    _losses(spec, base, problems)
-    _weighting(spec, problems)
-    _stop_label(spec, problems)
+    retrieval = is_retrieval(spec, base)
+    if retrieval:
+        problems += check_retrieval(spec, base)
+    else:
+        problems += misplaced(spec) if retrieval is not None else []
+        _labels(spec, base, problems)
     if not _DEVICE.fullmatch(spec.trainer.device):
         text = f"unknown device '{spec.trainer.device}'; it can be auto, cpu, cuda, cuda:0 (or another number), mps"
         problems.append(Problem(("trainer", "device"), text))
@@ -68,15 +69,26 @@ def check_names(spec: Spec, base: Path) -> tuple[dict[str, Any], list[Problem]]:
     return params, problems
 
 
+def _labels(spec: Spec, base: Path, problems: list[Problem]) -> None:
+    """Names that models of labels have: metrics, losses, weightings."""
+    tasks: set[str] = {label.type for label in spec.labels.values()} or {"classification"}
+    for index, name in enumerate(spec.trainer.metrics or ()):
+        _metric(name, ("trainer", "metrics", index), spec, tasks, base, problems)
+    _monitor(spec, tasks, base, problems)
+    _losses(spec, base, problems)
+    _weighting(spec, problems)
+    _stop_label(spec, problems)
+
+
 def _model(spec: Spec, base: Path, problems: list[Problem]) -> dict[str, Any]:
     name = spec.model.name
     try:
         checked, faults = plugins.check_options("models", name, spec.model.params, base)
     except SpecError as error:
-        problems.append(_named(("model", "name"), error, plugins.names("models"), name))
+        problems.append(of_name(("model", "name"), error, plugins.names("models"), name))
         return dict(spec.model.params)
     note = f"see all options: rechub models show {name}"
-    problems += _options(("model", "params"), ("model", "name"), spec.model.params, faults, note)
+    problems += of_options(("model", "params"), ("model", "name"), spec.model.params, faults, note)
     return checked
 
 
@@ -86,7 +98,7 @@ def _metric(
     try:
         info = plugins.metric_info(name, base)
     except SpecError as error:
-        problems.append(_named(path, error, plugins.names("metrics"), name))
+        problems.append(of_name(path, error, plugins.names("metrics"), name))
         return
     if info.needs_group and spec.group is None:
         problems.append(Problem(path, f"'{name}' is computed within groups; name their column with 'group:'"))
@@ -134,7 +146,7 @@ def _losses(spec: Spec, base: Path, problems: list[Problem]) -> None:
         try:
             plugins.find("losses", name, base)
         except SpecError as error:
-            problems.append(_named(place, error, plugins.names("losses"), name))
+            problems.append(of_name(place, error, plugins.names("losses"), name))
 
 
 def _weighting(spec: Spec, problems: list[Problem]) -> None:
@@ -151,9 +163,9 @@ def _weighting(spec: Spec, problems: list[Problem]) -> None:
         given = {option: value for option, value in params.items() if option != "method"}
         _, faults = plugins.check_options("weightings", name, given)
     except SpecError as error:
-        problems.append(_named((*path, "method"), error, known, name))
+        problems.append(of_name((*path, "method"), error, known, name))
         return
-    problems += _options(path, (*path, "method"), given, faults)
+    problems += of_options(path, (*path, "method"), given, faults)
 
 
 def _stop_label(spec: Spec, problems: list[Problem]) -> None:
@@ -206,40 +218,15 @@ def _torch(
     known = options_of(Plugin("models", name, module, name))
     _, faults = check_values(known, params, f"{what} '{name}'")
     faults = [fault for fault in faults if not FILLED_IN & set(fault.path)]
-    problems += _options(path, ("trainer", what), params, faults)
-
-
-def _options(
-    path: tuple[str, ...], name: tuple[str, ...], params: Mapping[str, Any], faults: list[OptionProblem], note: str = ""
-) -> list[Problem]:
-    """Faults of options at ``path``; one that is wanting is shown at the name of what wants it."""
-    found = []
-    for fault in faults:
-        if fault.path[0] not in params:
-            found.append(Problem(name, fault.text))
-        elif fault.unknown:
-            notes = (note,) if note else ()
-            found.append(Problem((*path, *fault.path), fault.text, fault.suggestion, "key", notes))
-        else:
-            found.append(Problem((*path, *fault.path), fault.text, fault.suggestion))
-    return found
+    problems += of_options(path, ("trainer", what), params, faults)
 
 
 def _exact(name: str, known: Mapping[str, str] | tuple[str, ...]) -> str | None:
     return next((one for one in known if one.lower() == name.lower()), None)
 
 
-def _unknown(path: tuple[str, ...], what: str, name: str, known: Mapping[str, str] | tuple[str, ...]) -> Problem:
+def _unknown(path: tuple[str | int, ...], what: str, name: str, known: Mapping[str, str] | tuple[str, ...]) -> Problem:
     lower = {one.lower(): one for one in known}
     guess = difflib.get_close_matches(name.lower(), lower, 1, 0.5)
     text = f"unknown {what} '{name}' (known: {', '.join(known)})"
     return Problem(path, text, lower[guess[0]] if guess else None)
-
-
-def _named(path: tuple[str | int, ...], error: SpecError, known: list[str], name: str) -> Problem:
-    """A plugin's name that stands for nothing."""
-    if ":" in name or not str(error).startswith("unknown "):
-        return Problem(path, str(error))
-    guess = difflib.get_close_matches(name.lower(), known, 1, 0.6)
-    what = str(error).split(" ", 2)[1]
-    return Problem(path, f"unknown {what} '{name}' (known: {', '.join(known)})", guess[0] if guess else None)
