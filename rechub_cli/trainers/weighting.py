@@ -21,7 +21,7 @@ class Weighting(Protocol):
     An attribute ``lr``, where it is not None, is the learning rate of ``parameters``.
     """
 
-    weights: Tensor  # (T,) what each loss counted with at the last step, for the log
+    weights: Tensor  # (T,) what each loss counts with, for the log
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """What the trainer's optimizer learns beside the model, never decayed, in the last parameter group."""
