@@ -75,16 +75,16 @@ class Events:
                 bits = values.view(np.uint64) if values.itemsize == 8 else values.astype(np.uint64)
                 same = ids.mix(same) ^ ids.mix(bits)  # by turns, so that no two can change places
         order = np.lexsort([self.parts, same])
-        starts = _starts(same[order], self.parts[order])
+        starts = starts_of_runs(same[order], self.parts[order])
         turn = np.empty(len(self), np.int64)  # the first, the second, ... of its kind in its part
         turn[order] = np.arange(len(self)) - starts
         order = np.lexsort([-self.parts, turn, same])
-        last = _starts(same[order], turn[order]) == np.arange(len(self))
+        last = starts_of_runs(same[order], turn[order]) == np.arange(len(self))
         return self.take(np.sort(order[last]))  # so events of one time stay in the order of the later part's rows
 
 
-def _starts(*keys: np.ndarray) -> np.ndarray:
-    """For each place of sorted keys where its run of equal ones starts."""
+def starts_of_runs(*keys: np.ndarray) -> np.ndarray:
+    """int64 (N,): for each place of sorted keys where its run of equal ones starts."""
     places = np.arange(len(keys[0]))
     new = np.zeros(len(places), bool)
     new[:1] = True

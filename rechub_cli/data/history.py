@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from rechub_cli.data.events import Events, Places, condition, hash_users, read_events
+from rechub_cli.data.events import Events, Places, condition, hash_users, read_events, starts_of_runs
 from rechub_cli.data.moments import clock
 from rechub_cli.data.plan import Plan
 from rechub_cli.errors import DataError
@@ -183,6 +183,14 @@ class EventStore:
             earlier &= low < high
             low, high = np.where(earlier, middle + 1, low), np.where(earlier, high, middle)
         return low
+
+    def until_itself(self, lag: float = 0) -> np.ndarray:
+        """int64 (N,): as ``until``, of the events themselves."""
+        events = self.events
+        if not lag:
+            return starts_of_runs(*(keys for keys in (events.users, events.times, events.orders) if keys is not None))
+        user = np.repeat(np.arange(len(self.users)), np.diff(self.starts))
+        return self.until(Located(self.starts[user], self.starts[user + 1], events.times), lag)
 
     def latest(self) -> np.ndarray:
         """bool (N,): the events that a row after all of them has in one of its histories."""

@@ -10,7 +10,7 @@ import torch
 
 from rechub_cli.batch import Batch, Jagged
 from rechub_cli.data.block import gather, offsets_of
-from rechub_cli.data.history import EventStore, Located
+from rechub_cli.data.history import EventStore
 from rechub_cli.data.prefetch import prefetch
 from rechub_cli.errors import DataError, SpecError
 
@@ -72,12 +72,10 @@ class UserLoader:
         if events.places is None:
             raise ValueError("the events have no places: EventStore.build(..., places=catalogue.places)")
         targets = np.flatnonzero(events.places >= 0)
-        user = np.searchsorted(store.starts, targets, side="right") - 1
-        low, high = store.starts[user], store.starts[user + 1]
-        times, orders = events.times[targets], None if events.orders is None else events.orders[targets]
+        user = np.repeat(np.arange(len(store.users)), np.diff(store.starts))[targets]
         counts = store.counts(self.history)
-        first = counts[low]  # of the user's, among the events that the history takes
-        n_before = counts[store.until(Located(low, high, times, orders), store.lag(self.history))] - first
+        first = counts[store.starts[user]]  # of the user's, among the events that the history takes
+        n_before = counts[store.until_itself(store.lag(self.history))[targets]] - first
         some = n_before > 0
         targets, user, first, n_before = targets[some], user[some], first[some], n_before[some]
         last = np.append(user[1:] != user[:-1], True)[: len(user)]
