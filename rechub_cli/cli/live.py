@@ -18,6 +18,7 @@ LABELS = {
     "run.end": "best",
 }
 ARROWS = {"run.start", "message"}
+BESIDE = ("train_loss_", "weight_")  # of several labels: too many for a line, and in the log table
 
 
 class Live:
@@ -52,7 +53,7 @@ class Live:
 
     def _row(self, event: Event) -> None:
         data = event.data
-        names = [name for name in data if name not in ("best", "lr")]
+        names = [name for name in data if name not in ("best", "lr") and not name.startswith(BESIDE)]
         widths = [max(len(heading(name)), 8 if name.startswith(("train_", "val_")) else 7) for name in names]
         if names != self._columns:
             self._columns = names

@@ -11,16 +11,18 @@ from typing import Any
 from rechub_cli.run.table import cell, columns, heading, only_best
 
 Points = Sequence[tuple[float, float]]  # (step, value)
+INKS = ("a", "b", "c", "d")
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 440, 240, 60, 14, 40, 12
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <style>
- :root {{ --ink: #222; --soft: #667; --rule: #e2e2e6; --paper: #fff; --best: #e9f5ea; --a: #2a6fb0; --b: #d1662a }}
+ :root {{ --ink: #222; --soft: #667; --rule: #e2e2e6; --paper: #fff; --best: #e9f5ea;
+  --a: #2a6fb0; --b: #d1662a; --c: #2f8f5b; --d: #8a4fb5 }}
  @media (prefers-color-scheme: dark) {{
   :root {{ --ink: #e6e6e6; --soft: #a2a2ad; --rule: #3a3a42; --paper: #18181c; --best: #1d3322;
-   --a: #6fb1ee; --b: #f0a070 }}
+   --a: #6fb1ee; --b: #f0a070; --c: #74cf9c; --d: #c79bf0 }}
  }}
  body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
@@ -33,7 +35,8 @@ PAGE = """<!doctype html>
  figure {{ display: inline-block; margin: 0 1rem 1.5rem 0; max-width: 100% }} figcaption {{ font-weight: 600 }}
  figcaption span {{ font-weight: 400; margin-left: .8rem }}
  svg {{ max-width: 100%; height: auto }} svg text {{ font: 11px system-ui, sans-serif; fill: var(--soft) }}
- .rule {{ stroke: var(--rule) }} .a {{ color: var(--a) }} .b {{ color: var(--b) }} .soft {{ color: var(--soft) }}
+ .rule {{ stroke: var(--rule) }} .a {{ color: var(--a) }} .b {{ color: var(--b) }} .c {{ color: var(--c) }}
+ .d {{ color: var(--d) }} .soft {{ color: var(--soft) }}
  polyline {{ fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round }}
  .soft polyline {{ stroke-width: 1; opacity: .45 }} circle {{ fill: currentColor }}
  circle.best {{ fill: var(--paper); stroke: currentColor; stroke-width: 2.5 }}
@@ -92,7 +95,7 @@ def summary(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -
 
 
 def figures(names: Sequence[str], rows: Sequence[Mapping[str, Any]], losses: Points, best: float | None) -> list[str]:
-    """The losses in one chart, each other metric in its own."""
+    """The losses in one chart, of several labels each label's in one more; their weights; each other metric."""
 
     def points(name: str) -> Points:
         found = [(row["step"], row.get(name)) for row in rows]
@@ -104,11 +107,17 @@ def figures(names: Sequence[str], rows: Sequence[Mapping[str, Any]], losses: Poi
         Series("val_logloss", points("val_logloss"), "b"),
     ]
     charts = [figure("loss", series, best)]
-    charts += [
-        figure(name, [Series(name, points(name), "b")], best)
-        for name in names
-        if name.startswith("val_") and name != "val_logloss"
-    ]
+    labels = [name.removeprefix("train_loss_") for name in names if name.startswith("train_loss_")]
+    shown = {"val_logloss"}
+    for label in labels:
+        both = {f"train_loss_{label}": "a", f"val_logloss_{label}": "b"}
+        charts.append(figure(f"loss of {label}", [Series(name, points(name), ink) for name, ink in both.items()], best))
+        shown |= both.keys()
+    weights = [Series(label, points(f"weight_{label}"), INKS[at % len(INKS)]) for at, label in enumerate(labels)]
+    charts.append(figure("weights of the losses", weights, best))
+    for name in names:
+        if name.startswith("val_") and name not in shown:
+            charts.append(figure(name, [Series(name, points(name), "b")], best))
     return [chart for chart in charts if chart]
 
 

@@ -43,6 +43,8 @@ class RunWatcher:
             "epoch": record.epoch,
             "step": record.step,
             "train_loss": record.train_loss,
+            **{f"train_loss_{name}": value for name, value in record.task_losses.items()},
+            **{f"weight_{name}": value for name, value in record.task_weights.items()},
             **{f"val_{name}": value for name, value in record.metrics.items()},
             "lr": record.lr,
             "rows_per_s": round(record.rows_per_s),

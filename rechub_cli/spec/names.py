@@ -16,7 +16,7 @@ from rechub_cli.spec.faults import of_name, of_options
 from rechub_cli.spec.model import Spec
 from rechub_cli.spec.problems import Problem
 from rechub_cli.spec.retrieval import check_retrieval, is_retrieval, misplaced
-from rechub_cli.spec.tasks import split_label
+from rechub_cli.spec.tasks import split_label, stop_label
 
 # Class -> module: torch's optimizers whose step needs no closure, for dense gradients.
 OPTIMIZERS = {
@@ -77,7 +77,7 @@ def _labels(spec: Spec, base: Path, problems: list[Problem]) -> None:
     _monitor(spec, tasks, base, problems)
     _losses(spec, base, problems)
     _weighting(spec, problems)
-    _stop_label(spec, problems)
+    _check_stop_label(spec, problems)
 
 
 def _model(spec: Spec, base: Path, problems: list[Problem]) -> dict[str, Any]:
@@ -130,6 +130,7 @@ def _labelled(
             known = [f"{begin}_{one}" for one in spec.labels]
             problems.append(_unknown(path, "label in", name, tuple(known)))
             return
+    label = label or (stop_label(spec) if len(spec.labels) > 1 else None)
     _metric(metric, path, spec, tasks if label is None else {spec.labels[label].type}, base, problems)
 
 
@@ -168,7 +169,7 @@ def _weighting(spec: Spec, problems: list[Problem]) -> None:
     problems += of_options(path, (*path, "method"), given, faults)
 
 
-def _stop_label(spec: Spec, problems: list[Problem]) -> None:
+def _check_stop_label(spec: Spec, problems: list[Problem]) -> None:
     wanted, labels = spec.trainer.earlystop_taskid, list(spec.labels)
     path = ("trainer", "earlystop_taskid")
     if isinstance(wanted, str) and wanted not in labels:

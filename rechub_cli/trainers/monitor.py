@@ -9,7 +9,7 @@ from typing import Any
 from rechub_cli import plugins
 from rechub_cli.errors import SpecError
 from rechub_cli.schema import Task
-from rechub_cli.trainers.scoring import load_metrics, metric_key
+from rechub_cli.trainers.scoring import fits, load_metrics, metric_key
 
 OWN = {"classification": "auc", "regression": "rmse"}  # the metric of each type of label
 COMBINED = "monitor"
@@ -78,6 +78,8 @@ class Monitor:
         loaded = load_metrics([metric], [task])[name]
         if not getattr(loaded, "monitor", True):
             raise SpecError(f"{name} cannot be monitored: neither higher nor lower is better")
+        if not fits(loaded, task, self.tasks):
+            raise SpecError(f"monitor: {name} is for the labels that are numbers, not for {task.name}")
         self.metrics[name] = loaded
         return (name if len(self.tasks) == 1 else f"{name}_{task.name}"), loaded
 

@@ -131,6 +131,7 @@ class MTLTrainer:
             *self.own_names,
             *self.judge.terms,
             *(self._key(name, task) for name in asked for task in self.tasks),
+            *(f"{name}_{extra}" for name in asked for extra in getattr(model, "given", ())),
         }
         if earlystop_mode not in (None, "max", "min"):
             raise SpecError(f"earlystop_mode must be 'max' or 'min', not {earlystop_mode!r}")
@@ -226,6 +227,17 @@ class MTLTrainer:
                 | {name: record[name] for name in ("lr", "seconds", "rows_per_s", "best")}
             )
         return pd.DataFrame(rows)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs besides the weights of the model: a flat dict of tensors and JSON values."""
+        return self.loop.state()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Let the next ``fit`` continue where ``state`` was taken; load the weights into the model yourself.
+
+        Where no later epoch is better, the best weights are those that ``checkpoints``, or the file, had before.
+        """
+        self.loop.load_state(state)
 
     def step(self, item: Any) -> tuple[Tensor, int]:
         """Learn from one batch: the sum of its losses, and its rows."""

@@ -16,6 +16,7 @@ from rechub_cli.batch import Output
 from rechub_cli.errors import DataError, Interrupted, RunFailed, SpecError
 from rechub_cli.schema import Task
 from rechub_cli.trainers.batches import Rows, take
+from rechub_cli.trainers.parallel import bare
 from rechub_cli.trainers.watch import Watcher
 
 
@@ -122,6 +123,9 @@ class Scorer:
     ) -> dict[str, float]:
         """The metrics over all rows of a loader; ``<metric>_<label>`` where there are several labels.
 
+        Of a model that says what its extras predict, ``given = {"cvr": (1, 0)}``, they are measured too: that extra
+        against label 1, in the rows whose label 0 is 1.
+
         Rows whose label is masked, or whose weight for it is 0, are left out. ``each`` is handed every scored batch on
         the way, say to write it.
 
@@ -130,17 +134,19 @@ class Scorer:
             RunFailed: a prediction is not a finite number.
             SpecError: a metric needs groups and the batches have none.
         """
+        given: Mapping[str, tuple[int, int]] = getattr(bare(model), "given", {})
         parts: list[tuple[Tensor, ...]] = []
         for scored in self.batches(model, loader):
             if each is not None:
                 each(scored)
             known = scored.rows.known_labels()[: scored.rows.n]
             beside = [part for part in _beside(scored.rows) if part is not None]
-            parts.append(tuple(part.cpu() for part in (scored.scores, known, *beside)))
+            extras = torch.stack([scored.extras[name] for name in given], dim=1) if given else known[:, :0]
+            parts.append(tuple(part.cpu() for part in (scored.scores, known, extras, *beside)))
             has = [part is not None for part in _beside(scored.rows)]
         if not parts:
             raise DataError("there are no rows to evaluate")
-        scores, labels, *arrays = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+        scores, labels, derived, *arrays = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
         row_weights, label_weights, group = (arrays.pop(0) if there else None for there in has)
         bad = int((~np.isfinite(scores)).any(axis=1).sum())
         if bad:
@@ -152,8 +158,12 @@ class Scorer:
 
         result = {}
         tasks = self.tasks or tuple(Task(str(i)) for i in range(scores.shape[1]))
-        for column, task in enumerate(tasks):
-            pick = ~np.isnan(labels[:, column])
+        everywhere = np.ones(len(labels), bool)
+        subjects = [(task, column, scores[:, column], everywhere) for column, task in enumerate(tasks)]
+        for place, (name, (column, before)) in enumerate(given.items()):
+            subjects.append((Task(name), column, derived[:, place], labels[:, before] == 1))
+        for task, column, predicted, among in subjects:
+            pick = among & ~np.isnan(labels[:, column])
             weights = row_weights
             if label_weights is not None:
                 own = label_weights[:, column]
@@ -161,13 +171,13 @@ class Scorer:
             if weights is not None:
                 pick &= weights > 0  # else a metric may divide by nothing
             for name, metric in metrics.items():
-                if task.type not in metric.tasks:
+                if not fits(metric, task, tasks):
                     continue
                 if metric.needs_group and group is None:
                     raise SpecError(f"metric {name} needs the group of each row: name its column with `group:`")
-                result[name if len(tasks) == 1 else f"{name}_{task.name}"] = metric(
+                result[name if len(subjects) == 1 else f"{name}_{task.name}"] = metric(
                     labels[pick, column],
-                    scores[pick, column],
+                    predicted[pick],
                     None if weights is None else weights[pick],
                     None if group is None else group[pick],
                 )
@@ -176,6 +186,14 @@ class Scorer:
 
 def _beside(rows: Rows) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     return rows.weights, rows.label_weights, rows.group
+
+
+def fits(metric: Any, task: Task, tasks: Sequence[Task]) -> bool:
+    """Whether a metric says something of a label: one that is first of all for numbers, such as rmse, is for these
+    alone where there are any."""
+    if metric.tasks[0] == "regression" and any(one.type == "regression" for one in tasks):
+        return task.type == "regression"
+    return task.type in metric.tasks
 
 
 def load_metrics(names: Sequence[Any], tasks: Sequence[Task]) -> dict[str, Any]:

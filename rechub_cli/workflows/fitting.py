@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli import plugins
 from rechub_cli.errors import RechubError, RunFailed, Unavailable
-from rechub_cli.spec.tasks import split_label
+from rechub_cli.spec.tasks import split_label, stop_label
 
 if TYPE_CHECKING:
     from torch import nn
@@ -138,12 +138,6 @@ def monitor_of(spec: Spec) -> str | dict[str, float]:
         monitor = "rmse" if label and spec.labels[label].type == "regression" else "auc"
     alone = len(spec.labels) > 1 and split_label(monitor, spec.labels)[1] is None
     return f"{monitor}_{label}" if alone else monitor
-
-
-def stop_label(spec: Spec) -> str | None:
-    """The label that tells the best weights, ``trainer.earlystop_taskid``: the first one, or as the spec says."""
-    at = spec.trainer.earlystop_taskid
-    return at if isinstance(at, str) else next(iter(list(spec.labels)[at:]), None)
 
 
 def metrics_of(spec: Spec) -> list[str]:

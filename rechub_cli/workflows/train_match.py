@@ -117,7 +117,7 @@ def match_trainer(
         **fitting.trainer_options(spec, watcher, checkpoints),
         catalogue=data.catalogue,
         negatives=wanted.negatives,
-        loss=wanted.loss,
+        loss=None if wanted.loss is None else str(wanted.loss),
         loss_params=dict(wanted.loss_params),
         monitor=names[0],
         metrics=names[1:],

@@ -93,7 +93,7 @@ class HoME(nn.Module):
         at_least_one(n_experts=n_experts, feature_gate_rank=feature_gate_rank)
         self.schema = schema
         n_tasks = max(1, len(schema.tasks))
-        layers = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
+        layers: dict[str, Any] = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
         self.group = group_of(groups, schema.labels) if schema.tasks else [0]  # of each task
         n_groups = max(self.group) + 1
         self.inputs = TaskInputs(schema, task_features, "home")

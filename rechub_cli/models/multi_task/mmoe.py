@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -42,7 +43,7 @@ class MMoE(nn.Module):
         at_least_one(n_experts=n_experts)
         self.schema, self.write_gates = schema, write_gates
         n_tasks = max(1, len(schema.tasks))
-        layers = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
+        layers: dict[str, Any] = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
         self.inputs = TaskInputs(schema, task_features, "mmoe")
         self.experts = ParallelMLP(n_experts, self.inputs.shared_dim, expert_hidden_dims, **layers)
         self.gates = Gates(n_tasks, self.inputs.shared_dim, n_experts, hidden_dims=gate_hidden_dims)

@@ -91,7 +91,7 @@ class PLE(nn.Module):
         at_least_one(n_levels=n_levels, n_specific_experts=n_specific_experts, n_shared_experts=n_shared_experts)
         self.schema, self.write_gates = schema, write_gates
         n_tasks = max(1, len(schema.tasks))
-        layers = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
+        layers: dict[str, Any] = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
         self.inputs = TaskInputs(schema, task_features, "ple")
         self.levels = nn.ModuleList()
         width = self.inputs.shared_dim

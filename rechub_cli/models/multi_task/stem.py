@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class STEM(nn.Module):
         require_pooled(schema, "stem")
         self.schema, self.write_gates = schema, write_gates
         n_tasks = max(1, len(schema.tasks))
-        layers = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
+        layers: dict[str, Any] = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
         self.embeddings = nn.ModuleList(FeatureEmbedding(schema) for _ in range(n_tasks + 1))  # the shared one last
         first = self.embeddings[0]
         assert isinstance(first, FeatureEmbedding)
