@@ -212,11 +212,11 @@ class Export:
         id = self.catalogue.item if mode == "item" else retrieval.user_column(trained)
         type = self.catalogue.ids.type
         if rows is not None:
-            retrieval.check_needed(rows.schema.names, [id], "the data")
+            needed = trained.encoder.of_tower("item").columns if mode == "item" else []
+            retrieval.check_needed(rows.schema.names, [id, *needed], "the data")
             type = rows.schema.field(id).type
             if mode == "item":
                 encoder = trained.encoder.of_tower("item")
-                retrieval.check_needed(rows.schema.names, encoder.columns, "the data")
                 self.loader = StreamLoader(rows, encoder, batch_size, keep=[id], labels=False)
             else:
                 encoder = retrieval.user_encoder(trained)
