@@ -73,7 +73,7 @@ RunFolder = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="A run directory, made by train-ctr.",
+        help="A run directory, made by train-ctr, train-match or train-mtl.",
         show_default=False,
         autocompletion=complete.runs,
     ),

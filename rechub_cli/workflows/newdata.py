@@ -34,7 +34,7 @@ def check_request(run: str, data: str | None, input_format: str) -> str:
     if input_format not in FORMATS:
         raise UsageError(f"--input-format is {input_format!r}; it can be {', '.join(FORMATS)}")
     if not Path(run).exists():
-        raise NoInput(f"{run} does not exist; RUN is a run directory, made by train-ctr")
+        raise NoInput(f"{run} does not exist; RUN is a run directory, made by train-ctr, train-match or train-mtl")
     return data
 
 
