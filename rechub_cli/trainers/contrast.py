@@ -54,13 +54,12 @@ def contrast(users: Tensor, items: Tensor, step: Contrast) -> Tensor:
         users: float32 (Q, E), divided by the temperature.
         items: float32 (D, E).
     """
-    return _Contrast.apply(users, items, step)
+    return _Contrast.apply(users, items, step, torch.is_grad_enabled())
 
 
 class _Contrast(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, users: Tensor, items: Tensor, step: Contrast) -> Tensor:
-        ctx.learns = any(ctx.needs_input_grad)
+    def forward(ctx: Any, users: Tensor, items: Tensor, step: Contrast, learns: bool) -> Tensor:
         blocks = _OwnCandidates(items, step) if step.own else _SharedCandidates(items, step)
         total = users.new_zeros(())
         d_users = torch.empty_like(users)
@@ -71,12 +70,12 @@ class _Contrast(torch.autograd.Function):
             positive, scores = (queries * mine).sum(dim=1), blocks.scores(queries, rows)
             if step.positive_bias is not None:
                 positive += step.positive_bias[rows]
-            loss, of_positive, of_scores = _judged(positive, scores, rows, step, everyone, ctx.learns)
+            loss, of_positive, of_scores = _judged(positive, scores, rows, step, everyone, learns)
             total += loss
-            if ctx.learns:
+            if learns:
                 d_positive[rows] = of_positive
                 d_users[rows] = torch.addcmul(blocks.learn(of_scores, queries, rows), of_positive[:, None], mine)
-        if ctx.learns:
+        if learns:
             d_items = blocks.gradient(users)
             grouped = group(step.positives.int())
             own = segment_sum(users, grouped.order, grouped.starts, d_positive[grouped.order])
@@ -85,9 +84,9 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         d_users, d_items = ctx.saved_tensors
-        return d_users * grad, d_items * grad, None
+        return d_users * grad, d_items * grad, None, None
 
 
 def _blocks(users: Tensor, width: int) -> Iterator[slice]:

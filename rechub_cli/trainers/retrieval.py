@@ -172,6 +172,9 @@ def make_sampler(wanted: Any, counts: Any, seed: int, schema: Schema) -> Sampler
         SpecError: there is no such sampler, or it has no such option.
     """
     name, options = named(wanted) if isinstance(wanted, str | tuple | list | Mapping) else (None, {})
+    for option in ("n", "hard"):
+        if type(value := options.get(option)) is int and value < 1:
+            raise SpecError(f"negatives: {option} must be at least 1, not {value}")
     sampler = wanted if name is None else _made("samplers", name, options, "negatives")
     sampler.bind(torch.as_tensor(counts), seed, schema)
     return sampler

@@ -63,4 +63,4 @@ class _CrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         scale = grad / ctx.total
-        return scale * ctx.own - grad, ctx.shares.mul_(scale[:, None])
+        return scale * ctx.own - grad, ctx.shares * scale[:, None]
