@@ -105,7 +105,7 @@ def test_states_before_targets_need_targets(name):
 def test_narm_is_the_last_state_beside_the_weighed_states():
     model, places = build("narm").eval(), [4, 7, 7, 1]
     rows = model.tower.events(users(places, targets=False)).values
-    states = model.recurrent.gru(rows)[0]
+    states = model.recurrent(rows, torch.tensor([0, 4]))
     query = model.query(states[-1:])
     weights = torch.sigmoid(query + model.key(states)) @ model.attention.weight
     both = torch.cat([states[-1], weights @ states])

@@ -54,7 +54,7 @@ class GRU4Rec(nn.Module):
         self.schema = schema
         self.tower = EventTower(schema, "gru4rec", history, std=0.05)
         self.dropout = Dropout(dropout)
-        self.recurrent = JaggedGRU(self.tower.dim, hidden_dim, n_layers=n_layers, dropout=dropout)
+        self.recurrent = JaggedGRU(self.tower.dim, hidden_dim, n_layers, dropout=dropout if n_layers > 1 else 0.0)
         self.output = nn.Linear(hidden_dim, self.tower.dim, bias=False)
         nn.init.xavier_uniform_(self.output.weight)
         self.similarity = Similarity(normalize=normalize, temperature=temperature, learn_temperature=learn_temperature)

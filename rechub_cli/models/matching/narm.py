@@ -54,7 +54,7 @@ class NARM(nn.Module):
         self.schema = schema
         self.tower = EventTower(schema, "narm", history, std=0.05)
         self.embedding_dropout, self.session_dropout = Dropout(embedding_dropout), Dropout(session_dropout)
-        self.recurrent = JaggedGRU(self.tower.dim, hidden_dim, n_layers=1, dropout=0.0)
+        self.recurrent = JaggedGRU(self.tower.dim, hidden_dim)
         self.query = ConcatLinear(hidden_dim, hidden_dim, bias=False)
         self.key = ConcatLinear(hidden_dim, hidden_dim, bias=False)
         self.attention = PrefixAttention(hidden_dim)
