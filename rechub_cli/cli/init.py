@@ -13,11 +13,14 @@ from rechub_cli.errors import CannotCreate, UsageError
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A file, a folder or a glob of log rows.", show_default=False)
 ]
-Task = Annotated[str, typer.Option("--task", metavar="TASK", help="ctr.")]
+Task = Annotated[str, typer.Option("--task", metavar="TASK", help="ctr, or mtl for several labels.")]
 Label = Annotated[
     str | None,
     typer.Option(
-        "--label", metavar="COLUMN", help="What to predict; by default a column that looks like it.", show_default=False
+        "--label",
+        metavar="COLUMN",
+        help="What to predict, by default what looks like it; a,b for several.",
+        show_default=False,
     ),
 ]
 SpecFile = Annotated[
@@ -42,8 +45,8 @@ def init(
     from rechub_cli.files import write_text
     from rechub_cli.workflows.init import run
 
-    if task != "ctr":
-        raise UsageError(f"--task is {task!r}; it can be ctr")
+    if task not in ("ctr", "mtl"):
+        raise UsageError(f"--task is {task!r}; it can be ctr, or mtl for several labels")
     file = None if output == "-" else output
     if file and Path(file).exists() and not overwrite:
         raise CannotCreate(f"{file} exists; use --overwrite or another -o")

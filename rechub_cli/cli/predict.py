@@ -32,6 +32,7 @@ Keep = Annotated[
         "--keep", metavar="COLUMNS", help="Columns of the data to carry along: a,b; repeat.", show_default=False
     ),
 ]
+Gates = Annotated[bool, typer.Option("--gates", help="Write how each task mixes the experts, too.", show_default=False)]
 NoHeader = Annotated[bool, typer.Option("--no-header", help="CSV without its first line.", show_default=False)]
 
 
@@ -52,6 +53,7 @@ def predict(
     threads: options.Threads = None,
     plugin: options.Plugin = False,
     overwrite: options.Overwrite = False,
+    gates: Gates = False,
 ) -> None:
     """Score raw rows with a trained model, in their order."""
     from rechub_cli.run.events import Events
@@ -80,6 +82,7 @@ def predict(
                 threads=threads,
                 plugin=plugin,
                 overwrite=overwrite,
+                gates=gates,
             ),
             Events(console),
             stop,

@@ -1,4 +1,4 @@
-"""What validate looks at beyond single values: rows that two parts share, their times, lengths, sizes."""
+"""What validate looks at beyond single values: rows that two parts share, their times, lengths, sizes, funnels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from rechub_cli.data.types import is_text, plain
 from rechub_cli.errors import RunFailed
 from rechub_cli.schema import FIRST_UNSEEN
-from rechub_cli.spec.model import Sequence, Spec
+from rechub_cli.spec.model import Label, Sequence, Spec
 from rechub_cli.workflows.capacity import check_memory, giga
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Seen:
     hashes: list[np.ndarray] = field(default_factory=list)
     times: list[pa.Scalar] = field(default_factory=list)
     lengths: dict[str, tuple[int, int]] = field(default_factory=dict)  # sequence -> rows that are cut, the longest
+    leaps: dict[str, tuple[int, str]] = field(default_factory=dict)  # label -> rows out of its funnel, the first one
     n_bytes: int = 0  # encoded
 
     def add(self, chunk: Chunk, block: Block, spec: Spec) -> None:
@@ -48,12 +49,24 @@ class Seen:
             self.times += [end for end in (ends["min"], ends["max"]) if end.is_valid]
         self.hashes.append(hashes[hashes % 16 == 0] if self.sampled else hashes)
         self.n_bytes += block.rows.nbytes + sum(values.nbytes for values in block.values.values())
+        for name, label in spec.labels.items():
+            if label.after is not None:
+                self._follow(chunk, block, list(spec.labels), name, label)
         for name, feature in spec.features.items():
             if isinstance(feature, Sequence):
                 lengths = lengths_of(chunk.table.column(feature.column or name), feature.separator)
                 cut, longest = self.lengths.get(name, (0, 0))
                 cut += int(pc.sum(pc.greater(lengths, feature.max_len)).as_py() or 0)
                 self.lengths[name] = cut, max(longest, pc.max(lengths).as_py() or 0)
+
+    def _follow(self, chunk: Chunk, block: Block, names: list[str], name: str, label: Label) -> None:
+        """Count the rows where a step of a funnel happened and the step before it did not."""
+        values, before = block.labels[:, names.index(name)], block.labels[:, names.index(str(label.after))]
+        happened = ~np.isnan(values) if label.type == "regression" else values == 1
+        wrong = np.flatnonzero(happened & (before == 0))
+        if len(wrong):
+            count, first = self.leaps.get(name, (0, chunk.locate(int(wrong[0]))))
+            self.leaps[name] = count + len(wrong), first
 
     @property
     def rows(self) -> np.ndarray:
@@ -95,7 +108,11 @@ def lengths_of(column: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
 
 
 def faults_of(schema: Schema, seen: Mapping[str, Seen], spec: Spec, runs_dir: str) -> Iterator[str]:
-    """What will stop a training on this machine."""
+    """What is wrong with the labels, and what will stop a training on this machine."""
+    for name, part in seen.items():
+        for label, (count, first) in part.leaps.items():
+            before = spec.labels[label].after
+            yield f"{name}: {count:,} rows have {label} without {before}, which comes before it; the first is {first}"
     try:
         check_memory(schema)
     except RunFailed as error:

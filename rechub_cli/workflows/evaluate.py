@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rechub_cli import plugins
 from rechub_cli.errors import CheckFailed, SpecError, UsageError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
+from rechub_cli.spec.tasks import split_label
 from rechub_cli.workflows.load import Trained, open_trained
 from rechub_cli.workflows.newdata import (
     check_columns,
@@ -26,7 +28,6 @@ from rechub_cli.workflows.sources import check_counts, counted, limited
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
     from rechub_cli.data.loader import StreamLoader
-    from rechub_cli.schema import Task
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NAME = r"[\w@\[\]]+"
@@ -73,7 +74,7 @@ class EvaluateOutcome:
         """Raises CheckFailed naming every gate that did not let these metrics pass."""
         failed = [gate for gate in self.gates if not gate.passes(self.metrics)]
         if failed:
-            values = [self.metrics.get(gate.metric, math.nan) for gate in failed]
+            values = [gate.value(self.metrics) for gate in failed]
             told = [
                 f"{gate.flag} '{gate.text}': {gate.metric} is {'undefined' if math.isnan(value) else f'{value:.6g}'}"
                 for gate, value in zip(failed, values, strict=True)
@@ -109,9 +110,13 @@ class Gate:
         bounds = {"low": value} if sign[0] == ">" else {"high": value}
         return cls(flag, text, name, **bounds, strict=len(sign) == 1, negated=unless)
 
+    def value(self, metrics: dict[str, float]) -> float:
+        """Its metric's value, whatever the case of the name; NaN where it is absent."""
+        return next((value for name, value in metrics.items() if name.lower() == self.metric), math.nan)
+
     def passes(self, metrics: dict[str, float]) -> bool:
         """A metric that is absent or not a number never passes, whatever is asked of it."""
-        value = metrics.get(self.metric, math.nan)
+        value = self.value(metrics)
         if math.isnan(value):
             return False
         inside = self.low < value < self.high if self.strict else self.low <= value <= self.high
@@ -186,7 +191,9 @@ class LabelJudge:
             raise UsageError("--exclude-seen and --candidates are for retrieval runs, made by train-match")
         own = load_named(metrics_of(self.trained.spec), self.trained.run.path)
         tasks = self.trained.encoder.schema.tasks
-        wanted = [*own, *load_named(request.metrics, Path()), *(plain_metric(name, tasks) for name in gated)]
+        derived = getattr(self.trained.model, "given", ())
+        known = [*(task.name for task in tasks), *derived] if len(tasks) > 1 else []
+        wanted = [*own, *load_named(request.metrics, Path()), *(plain_metric(name, known) for name in gated)]
         try:
             self.metrics = load_metrics(wanted, tasks)
         except SpecError as error:
@@ -201,9 +208,9 @@ class LabelJudge:
         return self.trained.scorer.measure(self.trained.model, batches, self.metrics)
 
 
-def plain_metric(name: str, tasks: Sequence[Task]) -> str:
-    """``auc_click`` of several labels is the metric auc."""
-    for task in tasks:
-        if len(tasks) > 1 and name.endswith(f"_{task.name}"):
-            return name.removesuffix(f"_{task.name}")
-    return name
+def plain_metric(name: str, labels: Sequence[str]) -> str:
+    """``auc_click`` is the metric auc of one of several labels. Raises UsageError for auc alone: of which?"""
+    metric, label = split_label(name, [label.lower() for label in labels])
+    if labels and label is None and name in plugins.names("metrics"):
+        raise UsageError(f"{name} of which label? {', '.join(f'{name}_{label}' for label in labels)}")
+    return metric

@@ -46,11 +46,16 @@ class Roles:
     item: Column | None = None
     time: Column | None = None
     weight: Column | None = None
+    several: bool = False  # the further outcomes are labels too
+
+    @property
+    def labels(self) -> tuple[Column, ...]:
+        return (self.label, *self.others) if self.several else (self.label,)
 
     @property
     def taken(self) -> set[str]:
         """Columns that are no features at all."""
-        return {column.name for column in (self.label, self.weight) if column}
+        return {column.name for column in (*self.labels, self.weight) if column}
 
     def known_later(self, table: pa.Table) -> bool:
         """Whether a split by time makes sense: most of the latest rows' users (or items) occur earlier too."""
@@ -65,8 +70,8 @@ class Roles:
         return bool(pc.mean(pc.is_in(names[cut:], pc.unique(names[:cut])).cast(pa.int8())).as_py() >= 0.5)
 
 
-def roles(columns: list[Column], table: pa.Table, label: str | None = None) -> Roles:
-    """Raises UsageError where no column can be the label."""
+def roles(columns: list[Column], table: pa.Table, label: str | None = None, several: bool = False) -> Roles:
+    """Raises UsageError where no column can be the label; with ``several``, where fewer than two can."""
     named = {"_".join(words(column.name)): column for column in columns}
 
     def first(names: Any, test: Any = lambda column: True) -> Column | None:
@@ -74,9 +79,10 @@ def roles(columns: list[Column], table: pa.Table, label: str | None = None) -> R
 
     outcomes = [named[name] for name in OUTCOMES if name in named and _can_be_label(named[name])]
     if label is not None:
-        chosen = [column for column in columns if column.name == label]
-        if not chosen:
-            raise UsageError(f"the data has no column {label!r}; its columns: {', '.join(table.column_names)}")
+        asked = [name.strip() for name in label.split(",")] if several else [label]
+        chosen = [column for name in asked for column in columns if column.name == name]
+        if lacking := [name for name in asked if name not in table.column_names]:
+            raise UsageError(f"the data has no column {lacking[0]!r}; its columns: {', '.join(table.column_names)}")
     else:
         chosen = outcomes or [column for column in columns if column.is_binary()]
         if not outcomes and len(chosen) != 1:
@@ -85,10 +91,21 @@ def roles(columns: list[Column], table: pa.Table, label: str | None = None) -> R
                 f"which column is the label? None is called click, label, rating or the like, and of 0 and 1: {found}."
                 f" Say it with --label. The columns: {', '.join(table.column_names)}"
             )
+    known = {column.name for column in (*chosen, *outcomes)}
+    late = [column for column in columns if column.name not in known and is_after(column.name, chosen[0], table)]
+    others = [column for column in (*outcomes, *late) if column.name != chosen[0].name]
+    if several:
+        others = chosen[1:] if label is not None else [column for column in others if _can_be_label(column)]
+        if not others:
+            raise UsageError(
+                f"several labels are learnt together, and only {chosen[0].name} looks like one; name them:"
+                f" --label {chosen[0].name},OTHER. The columns: {', '.join(table.column_names)}"
+            )
     weight = first(WEIGHTS, lambda column: column.kind in ("integer", "float"))
     return Roles(
         label=chosen[0],
-        others=tuple(column for column in outcomes if column.name != chosen[0].name),
+        others=tuple(others),
+        several=several,
         user=first(USERS),
         item=first(ITEMS),
         time=first(TIMES, lambda column: column.kind in ("timestamp", "date") or column.epoch() is not None),
@@ -100,6 +117,36 @@ def _can_be_label(column: Column) -> bool:
     if column.distinct < 2:
         return False
     return column.kind in ("bool", "integer", "float") or (column.kind == "string" and column.distinct == 2)
+
+
+def is_after(name: str, label: Column, table: pa.Table) -> bool:
+    """Whether a column has values exactly where the label is 1, or is 1 only there: then it comes after it."""
+    if label.name == name or not label.is_binary():
+        return False
+    yes = pc.equal(table[label.name].cast(pa.float64()), 1).fill_null(False)
+    column = table[name]
+    if column.null_count:
+        return bool(pc.all(pc.equal(column.is_valid(), yes)).as_py())
+    if not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
+        return False
+    happened = pc.not_equal(column.cast(pa.int64()), 0)
+    often = (pc.sum(happened).as_py() or 0) >= RARE
+    return often and bool(pc.all(pc.or_(pc.invert(happened), yes)).as_py())
+
+
+def several_options(column: Column, part_of: Roles, table: pa.Table) -> tuple[dict[str, Any], str]:
+    """One label among several: numbers of many values are learnt as they are."""
+    if column.kind in ("integer", "float") and column.distinct > 2:
+        low, high = column.quantiles(0, 1)
+        options, note = {"type": "regression"}, f"{low:g} to {high:g}"
+    else:
+        made, note = label_options(column)
+        options = {"type": "classification", **made}
+    before = [one.name for one in part_of.labels if one is not column and is_after(column.name, one, table)]
+    if before and not any(is_after(name, column, table) for name in before):
+        options["after"] = before[-1]
+        note += f"; only where {before[-1]} is 1"
+    return options, note
 
 
 def label_options(column: Column) -> tuple[dict[str, Any], str]:

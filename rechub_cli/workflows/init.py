@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from rechub_cli.data.source import Source
 from rechub_cli.errors import NoInput
-from rechub_cli.workflows.guess import Roles, feature, label_options, roles
+from rechub_cli.workflows.guess import Roles, feature, label_options, roles, several_options
 from rechub_cli.workflows.profile import Column
 
 LOOK_AT = 1_000_000  # rows
@@ -40,8 +40,9 @@ def run(paths: Sequence[str], *, task: str = "ctr", label: str | None = None, ba
     Args:
         paths: files, folders or globs of log rows. Beside a file named ``…train…`` its validation and test files are
             found by their names, in a folder all three.
-        task: ``ctr``.
-        label: the column to predict; by default the one whose name and values look like a label.
+        task: ``ctr``, or ``mtl`` for several labels.
+        label: the column to predict; by default the one whose name and values look like a label. Several are
+            separated by commas.
         base: the folder the spec will be in, from which it names the files; by default the current one.
 
     Raises:
@@ -61,7 +62,7 @@ def run(paths: Sequence[str], *, task: str = "ctr", label: str | None = None, ba
     table = pa.concat_tables(chunks)
     total = max(source.count_rows() or 0, rows)
     columns = [Column.of(name, table[name]) for name in table.column_names]
-    part_of = roles(columns, table, label)
+    part_of = roles(columns, table, label, several=task == "mtl")
     known = "valid" in parts or part_of.known_later(table)
     return render(parts, columns, part_of, table, total, by_time=known, base=base or Path.cwd())
 
@@ -111,10 +112,11 @@ def render(
     base: Path,
 ) -> str:
     files = {part: [_relative(path, base) for path in paths] for part, paths in parts.items()}
+    command = "train-mtl" if part_of.several else "train-ctr"
     seen = "" if total <= table.num_rows else f", the first {table.num_rows:,} of them looked at"
     lines = [
         f"# A first spec for {', '.join(files['train'])}: {total:,} rows{seen}, {len(columns)} columns.",
-        "# Every line is yours to change. Check it with `rechub validate`, train with `rechub train-ctr`.",
+        f"# Every line is yours to change. Check it with `rechub validate`, train with `rechub {command}`.",
         "data:",
     ]
     lines += [f"  {part}: {_flow(paths[0] if len(paths) == 1 else paths)}" for part, paths in files.items()]
@@ -123,8 +125,13 @@ def render(
     lines += ["", "embed_dim: 16", "features:"]
     lines += _features(columns, part_of, table, total)
     lines += ["", "labels:"]
-    options, note = label_options(part_of.label)
-    lines += [f"  {_scalar(part_of.label.name)}: {_flow({'type': 'classification', **options})}  # {note}"]
+    for column in part_of.labels:
+        if part_of.several:
+            options, note = several_options(column, part_of, table)
+        else:
+            options, note = label_options(column)
+            options = {"type": "classification", **options}
+        lines += [f"  {_scalar(column.name)}: {_flow(options)}  # {note}"]
     if part_of.weight:
         lines += [f"weight: {_scalar(part_of.weight.name)}"]
     if part_of.user:
@@ -171,10 +178,13 @@ def _training(columns: list[Column], part_of: Roles, total: int) -> list[str]:
     metrics = ["auc", "gauc", "logloss"] if part_of.user else ["auc", "logloss"]
     batch_size, hidden = next(setting for rows, *setting in SETTINGS if total < rows)
     vocabulary = sum(column.distinct for column in columns if column.name not in part_of.taken)
+    name, params = "deepfm", {"hidden_dims": hidden, "dropout": 0.2}
+    if part_of.several:
+        name, params = "mmoe", {"n_experts": 6, "expert_hidden_dims": hidden[:1], "dropout": 0.2}
     lines = [
         "model:",
-        "  name: deepfm  # `rechub models ls` lists the others",
-        f"  params: {{hidden_dims: {_flow(hidden)}, dropout: 0.2}}",
+        f"  name: {name}  # `rechub models ls` lists the others",
+        f"  params: {_flow(params)}",
         "",
         "trainer:",
         "  n_epoch: 30  # at most; training stops early",
@@ -185,7 +195,11 @@ def _training(columns: list[Column], part_of: Roles, total: int) -> list[str]:
     if total < FEW_ROWS and vocabulary < FEW_VALUES:
         lines += ["  embedding_optimizer: {name: same, l2: 1e-2}  # against overfitting; less of it for more rows"]
     lines += ["  scheduler: ReduceLROnPlateau", "  scheduler_params: {factor: 0.1, patience: 0}"]
-    return [*lines, "  earlystop_patience: 3", "  monitor: auc", f"  metrics: {_flow(metrics)}"]
+    lines += ["  earlystop_patience: 3"]
+    if part_of.several:
+        lines += [f"  earlystop_taskid: {_scalar(part_of.label.name)}  # the label that tells the best weights"]
+        return [*lines, "  adaptive_params: {method: uwl}  # the losses are weighed by how uncertain each is"]
+    return [*lines, "  monitor: auc", f"  metrics: {_flow(metrics)}"]
 
 
 def _relative(path: str, base: Path) -> str:

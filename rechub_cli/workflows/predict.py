@@ -48,6 +48,7 @@ class PredictRequest:
     plugin: bool = False
     overwrite: bool = False
     history: tuple[str, ...] = ()
+    gates: bool = False  # write how each task mixes the experts, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,20 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
     if request.output is None:
         raise UsageError("--output is required (a file, or - for standard output)")
-    if "score" in request.keep:
-        raise UsageError("--keep score: the predictions are called score; rename the column")
     if request.output != "-":
         check_target(Path(request.output), request.overwrite)
     stop.events = events
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
+    if request.gates:
+        ask_for_gates(trained)
     source = open_data(trained, data, request.input_format)
     trained = with_newer(trained, request.history, request.input_format)
     scoring: Scoring = ranking.PairScores(trained) if trained.catalogue is not None else RowScores(trained)
     check_columns(data, source, scoring.columns(source.column_kinds()))
     there = source.column_kinds()
+    for name in scoring.names:
+        if name in request.keep:
+            raise UsageError(f"--keep {name}: the predictions are called {name}; rename the column")
     not_kept = [name for name in request.keep if name not in there]
     if not_kept:
         raise UsageError(f"--keep: {data} has no column {', '.join(not_kept)}; columns there: {', '.join(there)}")
@@ -131,6 +135,13 @@ class Scoring(Protocol):
 
     def tables(self, loader: StreamLoader) -> Iterator[pa.Table]:
         """The kept columns and the scores, batch by batch."""
+
+
+def ask_for_gates(trained: Trained) -> None:
+    """Raises UsageError where the run's model has no gates to write."""
+    if not hasattr(trained.model, "write_gates"):
+        raise UsageError(f"--gates: {trained.spec.model.name} has no experts whose gates could be written")
+    trained.model.write_gates = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,11 +48,11 @@ def no_rows(source: Source, keep: Sequence[str], names: Sequence[str]) -> pa.Tab
 
 
 def score_table(scores: Tensor, extras: Mapping[str, Tensor], kept: pa.Table | None, names: Sequence[str]) -> pa.Table:
-    """The kept columns, then one float32 column for each task and each named extra."""
+    """The kept columns, then one float32 column for each task and each named extra; gates keep their names."""
     columns = {} if kept is None else {name: kept.column(name) for name in kept.column_names}
     found = scores.float().cpu().numpy()
     for place, name in enumerate(names):
         columns[name] = pa.array(np.ascontiguousarray(found[:, place]))
     for name, values in extras.items():
-        columns[f"score_{name}"] = pa.array(values.float().cpu().numpy())
+        columns[name if name.startswith("gate") else f"score_{name}"] = pa.array(values.float().cpu().numpy())
     return pa.table(columns)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 UNSEEN_SHARE = 0.05  # above this a part is remarked upon
 ONE_SIDED = 0.001  # a label this rare
+FEW = 100  # positives, with which an AUC is uncertain by some 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class ValidateOutcome:
         """For a person."""
         found = []
         for part, facts in self.parts.items():
-            labels = ", ".join(f"mean {name} {value:.4g}" for name, value in facts["label_mean"].items())
+            known = {name: f" (known in {share:.1%})" for name, share in facts["label_known"].items() if share < 1}
+            means = facts["label_mean"].items()
+            labels = ", ".join(f"mean {name} {value:.4g}{known.get(name, '')}" for name, value in means)
             found.append(f"ok    {part:<6} {facts['rows']:,} rows, {labels}")
         width = max((len(name) for name in self.features), default=0)
         found += [f"ok    {name:<{width}}  {what}" for name, what in self.features.items()]
@@ -158,6 +161,7 @@ def inspect(
     facts = {
         "rows": n_rows,
         "label_mean": {name: mean for name, mean in means.items() if mean is not None},
+        "label_known": {name: float(counts[i]) / n_rows for i, name in enumerate(encoder.schema.labels)},
         "unseen": {name: count / n_rows for name, count in unseen.items() if count},
         "missing": {name: count / n_rows for name, count in missing.items() if count},
     }
@@ -185,6 +189,9 @@ def remarks(parts: dict[str, dict[str, Any]], spec: Spec) -> list[str]:
         for name, mean in facts["label_mean"].items():
             if spec.labels[name].type == "classification" and (mean < ONE_SIDED or mean > 1 - ONE_SIDED):
                 found.append(f"{part}: {mean:.2%} of {name} is positive")
+            positives = round(mean * facts["label_known"][name] * facts["rows"])
+            if spec.labels[name].type == "classification" and part != "train" and positives < FEW:
+                found.append(f"{part}: only {positives} rows have {name}: its metrics will vary a lot by chance")
         for name, share in facts["missing"].items():
             if share > 0.99:
                 found.append(f"{part}: {name} is missing in {share:.1%} of the rows")
