@@ -1,0 +1,72 @@
+"""Retrieval with histories: what comes later, or at the same time, tells nothing of what a user chooses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+SPEC = """\
+data:
+  train: log.parquet
+  split: {method: time, valid: 0.25, test: 0.25}
+embed_dim: 16
+features:
+  item: {type: sparse, tower: item}
+  past: {type: history, of: item, max_len: 20, pooling: %s}
+  latest: {type: history, of: item, max_len: 2, pooling: %s}
+user: user
+item: item
+time: time
+model: {name: %s}
+trainer:
+  n_epoch: %d
+  batch_size: %d
+  optimizer_params: {lr: 1e-2}
+  metrics: [recall@10]
+  monitor: recall@10
+  baselines: []
+  device: cpu
+"""
+ITEMS = 100  # drawn at random; as many others each go with one of them
+CHANCE = 10 / (2 * ITEMS)
+
+
+def write(folder, apart):
+    """Users choose a random item, and the one that goes with it: ``apart`` moments later, or at the same time."""
+    random = np.random.default_rng(3)
+    users, pairs = 250, 12
+    first = random.integers(0, ITEMS, (users, pairs))
+    items = np.stack([first, first + ITEMS], axis=2)
+    time = np.stack([np.arange(pairs) * 2, np.arange(pairs) * 2 + apart], axis=1)[None].repeat(users, 0)
+    rows = random.permutation(items.size)  # the order of the files says nothing
+    columns = {"user": np.arange(users)[:, None, None].repeat(pairs, 1).repeat(2, 2), "item": items, "time": time}
+    pq.write_table(pa.table({name: values.ravel()[rows] for name, values in columns.items()}), folder / "log.parquet")
+
+
+def recall(here, folder, model):
+    if model == "sasrec":
+        text = SPEC.replace("  latest: {type: history, of: item, max_len: 2, pooling: %s}\n", "")
+        text %= ("none", model, 12, 32)
+    else:
+        text = SPEC % ("mean", "mean", model, 8, 256)
+    (folder / f"{model}.yaml").write_text(text)
+    ended = here("train-match", f"{model}.yaml", "-o", model, cwd=folder)
+    assert ended.code == 0, ended.err
+    return json.loads((folder / model / "run.json").read_text())["test"]["recall@10"]
+
+
+@pytest.mark.parametrize("model", ["sasrec", "dssm"])
+def test_what_is_chosen_at_the_same_time_tells_nothing(model, tmp_path, here):
+    write(tmp_path, apart=0)
+    assert recall(here, tmp_path, model) < CHANCE + 0.05
+
+
+@pytest.mark.parametrize("model", ["sasrec", "dssm"])
+def test_what_comes_later_tells_nothing_of_what_was_before(model, tmp_path, here):
+    """Half of the test rows follow from the row before them, and the other half from the row after them."""
+    write(tmp_path, apart=1)
+    assert 0.42 < recall(here, tmp_path, model) < 0.5 + 1.5 * CHANCE
