@@ -146,7 +146,9 @@ def trains_every_parameter(model_class: Callable[..., nn.Module], **options: Any
         batch = rows.some_users(64)
         new = rows.without_history(rows.some_users(8))
         (_loss(model, batch) + model(new, rows.catalogue().take(torch.arange(8))).logits.square().sum()).backward()
-        idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        wild = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+        idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not wild, f"the gradient of {', '.join(wild)} is not finite"
     assert not idle, f"no gradient reaches {', '.join(idle)}"
 
 

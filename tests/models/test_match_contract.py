@@ -8,10 +8,14 @@ from rechub_cli import testing
 
 OPTIONS = {
     "dssm": [{}, {"batch_norm": True, "activation": "dice", "dropout": 0.1}, {"normalize": False, "temperature": 1.0}],
-    "youtube_dnn": [{}, {"hidden_dims": [], "normalize": True, "temperature": 0.1}],
-    "mind": [{}, {"interests": 2, "dynamic_interests": False, "routing_iterations": 1}],
-    "comirec_dr": [{}, {"normalize": True, "temperature": 0.1}],
-    "comirec_sa": [{}, {"interests": 1, "normalize": True, "temperature": 0.1}],
+    "youtube_dnn": [{}, {"hidden_dims": [], "normalize": False, "temperature": 1.0}],
+    "mind": [
+        {},
+        {"interests": 2, "dynamic_interests": False, "routing_iterations": 1},
+        {"normalize": False, "temperature": 1.0},
+    ],
+    "comirec_dr": [{}, {"normalize": False, "temperature": 1.0}],
+    "comirec_sa": [{}, {"interests": 1, "normalize": False, "temperature": 1.0, "attention_dim": 16}],
     "sasrec": [{}, {"n_heads": 2, "hidden_dim": 16, "norm_first": False, "normalize": True, "temperature": 0.1}],
     "gru4rec": [{}, {"n_layers": 2, "hidden_dim": 12}],
     "sine": [{}, {"concepts": 4, "interests": 2, "normalize": True, "temperature": 0.1}],

@@ -84,7 +84,7 @@ def test_the_users_vector_points_anywhere() -> None:
 def test_youtube_dnn_searches_among_the_items_own_embeddings() -> None:
     schema = MATCH_SCHEMA.with_features(f for f in MATCH_SCHEMA.features if f.name not in ("genre", "price"))
     items = match_rows.catalogue()
-    model = build("youtube_dnn", schema, hidden_dims=[16])
+    model = build("youtube_dnn", schema, hidden_dims=[16], normalize=False)
     items = replace(items, sparse=items.sparse[:, :1], dense=items.dense[:, :0])
     rows = model.state_dict()["embedding.tables.8.rows.item_id"]
     assert torch.equal(model.embed_items(items), rows[items.sparse[:, 0].long()])

@@ -19,14 +19,15 @@ class ComiRecDR(nn.Module):
 
     Cen et al., KDD 2020, https://arxiv.org/abs/2005.09347, section 3.2. In training the target takes the interest that
     it suits best (``select_interest``), as serving does.
-    DIFF: one transformation for each interest; the authors' code has one for each place and interest, which ties a
-    weight to an absolute place. The user's other columns add one linear map to each interest; the paper has none.
+    DIFF: cosines at a temperature instead of plain inner products, which learn more slowly. One
+    transformation for each interest; the authors' code has one for each place and interest, which ties a weight to an
+    absolute place. The user's other columns add one linear map to each interest; the paper has none.
     Shape: Batch of B users -> (B, interests, E); Batch of I items -> (I, E); E is the item id's ``embed_dim``.
     """
 
     command = "train-match"
     mode = 2
-    negatives = "uniform"
+    negatives = "popularity"
     loss = "softmax"
 
     def __init__(
@@ -36,8 +37,8 @@ class ComiRecDR(nn.Module):
         history: str | None = None,
         interests: int = 4,
         routing_iterations: int = 3,
-        normalize: bool = False,
-        temperature: float = 1.0,
+        normalize: bool = True,
+        temperature: float = 0.05,
         learn_temperature: bool = False,
     ) -> None:
         super().__init__()

@@ -19,14 +19,16 @@ class ComiRecSA(nn.Module):
     Cen et al., KDD 2020, https://arxiv.org/abs/2005.09347, section 3.2: weights are softmax(W2 tanh(W1 (h + p))) over
     the history, with a learned vector p for each place. In training the target takes the interest that it suits best
     (``select_interest``), as serving does.
-    DIFF: places are counted from the newest value back, so that a place means the same in histories of all lengths. The
-    user's other columns add one linear map to each interest; the paper has none.
+    DIFF: cosines at a temperature instead of plain inner products, which learn more slowly. Places are
+    counted from the newest value back, so that one means the same in histories of all lengths. ``attention_dim`` is the
+    history's own width unless it is given; the authors' code takes four times that. The user's other columns add one
+    linear map to each interest; the paper has none.
     Shape: Batch of B users -> (B, interests, E); Batch of I items -> (I, E); E is the item id's ``embed_dim``.
     """
 
     command = "train-match"
     mode = 2
-    negatives = "uniform"
+    negatives = "popularity"
     loss = "softmax"
 
     def __init__(
@@ -36,8 +38,8 @@ class ComiRecSA(nn.Module):
         history: str | None = None,
         interests: int = 4,
         attention_dim: int | None = None,
-        normalize: bool = False,
-        temperature: float = 1.0,
+        normalize: bool = True,
+        temperature: float = 0.05,
         learn_temperature: bool = False,
     ) -> None:
         super().__init__()
@@ -47,9 +49,9 @@ class ComiRecSA(nn.Module):
         dim = self.tower.dim
         self.places = nn.Parameter(torch.randn(self.tower.max_len, dim) * 0.05)
         self.attention = nn.Sequential(
-            nn.Linear(dim, attention_dim or 4 * dim, bias=False),
+            nn.Linear(dim, attention_dim or dim, bias=False),
             nn.Tanh(),
-            nn.Linear(attention_dim or 4 * dim, interests, bias=False),
+            nn.Linear(attention_dim or dim, interests, bias=False),
         )
         self.interests = Interests(dim, self.tower.profile_dim)
         self.vector = ItemVectors(self.tower.embedding, item_id(schema, "comirec_sa"))

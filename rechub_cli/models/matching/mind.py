@@ -24,16 +24,17 @@ class MIND(nn.Module):
     Li et al., CIKM 2019, https://arxiv.org/abs/1904.08030. A user of n past items has
     max(1, min(interests, floor(log2 n))) interests; the others are zero. In training the target pays attention to the
     interests (``select_interest``); serving takes the nearest one.
-    DIFF: routing logits are drawn once from N(0, 1) for each age in the history and kept, where the paper draws them
-    again for each user: the same history always gives the same vectors. Label-aware attention is
-    softmax(power * inner product) where the paper raises the inner product to that power, which asks for positive ones;
-    towards 0 and infinity they mean the same. The tower ends in a linear layer. Numbers enter with the profile.
+    DIFF: cosines at a temperature instead of plain inner products. Routing logits are drawn once from N(0, 1) for each
+    age in the history and kept, where the paper draws them again for each user: the same history always gives the same
+    vectors. Label-aware attention is softmax(power * logit) where the paper raises the inner product to that power,
+    which asks for positive ones; towards 0 and infinity they mean the same. The tower ends in a linear layer. Numbers
+    enter with the profile.
     Shape: Batch of B users -> (B, interests, E); Batch of I items -> (I, E); E is the item id's ``embed_dim``.
     """
 
     command = "train-match"
     mode = 2
-    negatives = "uniform"
+    negatives = "popularity"
     loss = "softmax"
 
     first_logits: Tensor
@@ -50,8 +51,8 @@ class MIND(nn.Module):
         hidden_dims: Sequence[int] = (128,),
         activation: Activation = "relu",
         dropout: float = 0.0,
-        normalize: bool = False,
-        temperature: float = 1.0,
+        normalize: bool = True,
+        temperature: float = 0.05,
         learn_temperature: bool = False,
     ) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class MIND(nn.Module):
 
     def select_interest(self, users: Tensor, items: Tensor) -> Tensor:
         """Label-aware attention: interests (Q, K, E) and targets (Q, E) -> (Q, E)."""
-        weights = (self.power * interest_scores(users, items)).softmax(dim=1)
+        weights = interest_scores(users * (self.power / self.temperature), items).softmax(dim=1)
         return (weights[:, :, None] * users).sum(dim=1)
 
     def forward(self, users: Batch, items: Batch) -> Output:
