@@ -49,9 +49,6 @@ class MMoE(nn.Module):
         self.gates = Gates(n_tasks, self.inputs.shared_dim, n_experts, hidden_dims=gate_hidden_dims)
         self.towers = Towers(n_tasks, self.experts.out_dim, self.inputs.own_dim, tower_hidden_dims, **layers)
 
-    def shared_parameters(self) -> list[nn.Parameter]:
-        return [*self.inputs.parameters(), *self.experts.parameters()]
-
     def last_shared_parameters(self) -> list[nn.Parameter]:
         return self.experts.last_parameters()
 

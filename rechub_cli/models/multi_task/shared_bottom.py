@@ -50,6 +50,10 @@ class SharedBottom(nn.Module):
             dropout=dropout,
         )
 
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        last = [layer for layer in self.bottom.hidden if isinstance(layer, nn.Linear)][-1]
+        return [last.weight]
+
     def forward(self, batch: Batch) -> Output:
         shared, own = self.inputs(batch)
         return Output(self.towers(self.bottom(*shared), own))

@@ -65,9 +65,6 @@ class STEM(nn.Module):
         self.gates = Gates(n_tasks, width, mine.shape[1], hidden_dims=gate_hidden_dims)
         self.towers = Towers(n_tasks, self.shared.out_dim, 0, tower_hidden_dims, **layers)
 
-    def shared_parameters(self) -> list[nn.Parameter]:
-        return [*self.embeddings[-1].parameters(), *self.shared.parameters()]
-
     def last_shared_parameters(self) -> list[nn.Parameter]:
         return self.shared.last_parameters()
 
