@@ -117,12 +117,12 @@ class Upstream:
         return self.loss(judged.positive, judged.negatives, None, None)
 
     def _in_batch(self, model: nn.Module, rows: Rows, epoch: int, step: int) -> Tensor:
-        users, items, own = self._towers(model, rows)
+        users, items, own = self.towers(model, rows)
         sampler = make_sampler(self.in_batch, torch.ones(len(items)), self.seed, Schema(()))
         drawn = sampler.draw(own, rows.inputs, epoch=epoch, step=step)
         return contrast(users, items, Contrast(self.loss, own, drawn.places, counts=drawn.counts, hard=sampler.hard))
 
-    def _towers(self, model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    def towers(self, model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """Users (B, E), divided by the temperature, distinct items (D, E), and the item of each row (B,)."""
         users, items = model.user_tower(rows.inputs), model.item_tower(rows.inputs)  # type: ignore[operator]
         items = items[0] if isinstance(items, tuple | list) else items
@@ -173,7 +173,8 @@ class Upstream:
         """AUC in mode 0, the share of pairs in order in mode 1, the loss in mode 2; all metrics, or those named."""
         names = list(self.metrics) if names is None else names
         if self.mode == 0:
-            return self.scorer.measure(model, loader, {name: self.metrics[name] for name in names})
+            measured = model if self.in_batch is None else _Pairs(self, bare(model))
+            return self.scorer.measure(measured, loader, {name: self.metrics[name] for name in names})
         sums = dict.fromkeys(MONITORS[1:], 0.0)
         size = pairs = 0.0
         with torch.inference_mode(), resting(model):
@@ -182,7 +183,7 @@ class Upstream:
                 if self.in_batch is None:
                     judged = self._called(model, rows, y)
                 else:
-                    judged = _everyone(*self._towers(bare(model), rows))
+                    judged = _everyone(*self.towers(bare(model), rows))
                 often = (judged.negatives > -torch.inf).double() * (1.0 if judged.counts is None else judged.counts)
                 above = (judged.positive[:, None] > judged.negatives) + 0.5 * (
                     judged.positive[:, None] == judged.negatives
@@ -240,6 +241,19 @@ class Upstream:
         signal = self.watcher.stop_requested()
         if signal is not None:
             raise Interrupted(signal)
+
+
+class _Pairs(nn.Module):
+    """The two towers as a module that returns probabilities: how AUC is measured where batches give the negatives."""
+
+    def __init__(self, upstream: Upstream, model: nn.Module) -> None:
+        super().__init__()
+        self.upstream, self.model = upstream, model
+        self.training = model.training
+
+    def forward(self, x: Any) -> Tensor:
+        users, items, own = self.upstream.towers(self.model, take((x,), self.upstream.device))
+        return (users * items[own]).sum(dim=1).sigmoid()
 
 
 def _everyone(users: Tensor, items: Tensor, own: Tensor) -> Judged:
