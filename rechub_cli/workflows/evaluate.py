@@ -129,6 +129,7 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     Raises:
         RechubError: with the exit code of its kind.
     """
+    from rechub_cli.data.events import event_columns
     from rechub_cli.workflows import ranking
     from rechub_cli.workflows.fitting import blaming_foreign
 
@@ -140,7 +141,8 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
     judge: Judge = ranking.Judge(trained) if trained.catalogue is not None else LabelJudge(trained)
     judge.choose(request, [gate.metric for gate in gates])
-    source = open_data(trained, data, request.input_format, condition=trained.spec.data.filter, needed=judge.columns)
+    needed = [*judge.columns, *event_columns(trained.encoder)]
+    source = open_data(trained, data, request.input_format, condition=trained.spec.data.filter, needed=needed)
     check_columns(data, source, judge.columns)
     judge.trained = with_newer(trained, request.history, request.input_format, source)
     rows = limited(source, request.limit_rows)

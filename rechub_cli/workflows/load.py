@@ -143,10 +143,15 @@ class Trained:
         from rechub_cli.data.events import event_columns
         from rechub_cli.data.join import LookUp
         from rechub_cli.data.source import Source
+        from rechub_cli.spec.model import Join
 
         have = set(there)
         found = [LookUp(join, Source.open([join.file], base=Path())) for join in self.joins]
         wanted = set([*self.encoder.columns, *event_columns(self.encoder)] if needed is None else needed)
+        if self.catalogue is not None and self.catalogue.item in have:  # histories may follow columns of the items
+            items = LookUp(Join(file="the catalogue", on=self.catalogue.item), TableRows(self.catalogue.table))
+            items.added = [name for name in items.added if name in wanted - have]
+            found.append(items)
         return [look_up for look_up in found if wanted & set(look_up.added) - have]
 
     @property
