@@ -70,3 +70,25 @@ def test_what_comes_later_tells_nothing_of_what_was_before(model, tmp_path, here
     """Half of the test rows follow from the row before them, and the other half from the row after them."""
     write(tmp_path, apart=1)
     assert 0.42 < recall(here, tmp_path, model) < 0.5 + 1.5 * CHANCE
+
+
+def test_a_history_of_item_columns_is_found_again_after_training(tmp_path, here):
+    """The log has the item alone; what kind of item it is stands in the table of items, and in the run."""
+    write(tmp_path, apart=1)
+    items = np.arange(2 * ITEMS)
+    pq.write_table(pa.table({"item": items, "kind": items % 7}), tmp_path / "items.parquet")
+    text = SPEC % ("mean", "mean", "dssm", 2, 256)
+    text = text.replace("of: item, max_len: 20", "of: [item, kind], max_len: 20")
+    text = text.replace("data:\n", "data:\n  items: items.parquet\n").replace(
+        "features:\n", "features:\n  kind: {type: sparse}\n"
+    )
+    (tmp_path / "dssm.yaml").write_text(text)
+    ended = here("train-match", "dssm.yaml", "-o", "run", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    log = pq.read_table(tmp_path / "log.parquet")
+    pq.write_table(log.filter(log["time"].to_numpy() >= 18), tmp_path / "test.parquet")
+    ended = here("evaluate", "run", "-d", "test.parquet", "--json", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    then = json.loads((tmp_path / "run" / "run.json").read_text())["test"]
+    found = json.loads(ended.out)["metrics"]
+    assert {name: found[name] for name in then} == pytest.approx(then, abs=1e-9)
