@@ -23,6 +23,11 @@ class ComiRecDR(nn.Module):
     transformation for each interest; the authors' code has one for each place and interest, which ties a weight to an
     absolute place. The user's other columns add one linear map to each interest; the paper has none.
     Shape: Batch of B users -> (B, interests, E); Batch of I items -> (I, E); E is the item id's ``embed_dim``.
+
+    Args:
+        history: which sequence of items, where the user has several.
+        interests: K.
+        routing_iterations: rounds of routing.
     """
 
     command = "train-match"

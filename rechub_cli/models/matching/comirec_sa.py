@@ -20,10 +20,14 @@ class ComiRecSA(nn.Module):
     the history, with a learned vector p for each place. In training the target takes the interest that it suits best
     (``select_interest``), as serving does.
     DIFF: cosines at a temperature instead of plain inner products, which learn more slowly. Places are
-    counted from the newest value back, so that one means the same in histories of all lengths. ``attention_dim`` is the
-    history's own width unless it is given; the authors' code takes four times that. The user's other columns add one
-    linear map to each interest; the paper has none.
+    counted from the newest value back, so that one means the same in histories of all lengths. The user's other columns
+    add one linear map to each interest; the paper has none.
     Shape: Batch of B users -> (B, interests, E); Batch of I items -> (I, E); E is the item id's ``embed_dim``.
+
+    Args:
+        history: which sequence of items, where the user has several.
+        interests: K.
+        attention_dim: units of W1; E where it is None (4 E in the authors' code).
     """
 
     command = "train-match"

@@ -30,6 +30,14 @@ class MIND(nn.Module):
     which asks for positive ones; towards 0 and infinity they mean the same. The tower ends in a linear layer. Numbers
     enter with the profile.
     Shape: Batch of B users -> (B, interests, E); Batch of I items -> (I, E); E is the item id's ``embed_dim``.
+
+    Args:
+        history: which sequence of items, where the user has several.
+        interests: K, at most so many for a user.
+        routing_iterations: rounds of routing.
+        dynamic_interests: fewer interests for short histories; else K for all.
+        attention_power: how much a target prefers the interest it suits best; the higher, the harder.
+        hidden_dims: layers of the tower after the capsules; a linear one of width E follows.
     """
 
     command = "train-match"

@@ -21,6 +21,9 @@ class SENetDSSM(nn.Module):
     https://arxiv.org/abs/1905.09433, section 3.2. Both towers have their own.
     DIFF: the weights are 2 * sigmoid, not ReLU; see ``rechub_cli.nn.senet``.
     Shape: Batch of B users -> (B, E); Batch of I items -> (I, E); E is the width of the towers' last layer.
+
+    Args:
+        reduction: the weighing's inner layer has a unit for so many fields.
     """
 
     command = "train-match"
