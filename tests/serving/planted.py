@@ -22,6 +22,7 @@ trainer: {{n_epoch: {epochs}, batch_size: 64, optimizer_params: {{lr: 0.02}}, de
 MODELS = {
     "dssm": ("dssm", "{user_hidden_dims: [16, 8], item_hidden_dims: [16, 8]}", 6),
     "interests": ("comirec_sa", "{interests: 3}", 1),
+    "adaptive": ("mind", "{interests: 4}", 1),
     "popular": ("popular", "{}", 1),
     "item_knn": ("item_knn", "{}", 1),
 }

@@ -1,6 +1,7 @@
 """``rechub embed``: whose vectors, in which file, and what stands beside it."""
 
 import json
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -155,6 +156,18 @@ def test_a_user_of_several_interests_has_a_row_for_each(run_of, data, tmp_path):
     assert table.column("interest").to_pylist()[:4] == [0, 1, 2, 0]
     facts = manifest(tmp_path / "v.parquet")
     assert (facts["interests"], facts["rows"]) == (3, 360)
+
+
+def test_interests_that_a_user_does_not_use_have_no_row(run_of, data, tmp_path):
+    users = pa.table({"user_id": pa.array([*range(120), 999], pa.int32())})
+    pq.write_table(users, tmp_path / "users.parquet")
+    export(run_of("adaptive"), "user", tmp_path / "v.parquet", data=str(tmp_path / "users.parquet"))
+    table = pq.read_table(tmp_path / "v.parquet")
+    rows = np.bincount(table.column("user_id").to_numpy(), minlength=1000)
+    events = np.bincount(LOG.column("user_id").to_numpy(), minlength=120)
+    assert rows[:120].tolist() == [max(1, min(4, int(math.log2(n)))) for n in events.tolist()]
+    assert rows[999] == 1  # a user without a past has one
+    assert matrix(table.column("embedding"))[:-1].any(axis=1).all()
 
 
 def test_two_exports_of_users_are_identical(run_of, data, tmp_path):

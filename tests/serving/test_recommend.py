@@ -15,6 +15,8 @@ from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows.embed import EmbedRequest, embed
 from rechub_cli.workflows.recommend import RecommendRequest, recommend
+from rechub_cli.workflows.request import TrainRequest
+from rechub_cli.workflows.train_match import train_match
 
 
 @pytest.fixture
@@ -120,9 +122,6 @@ def test_vectors_and_a_flat_index_give_the_same_as_the_catalogue(recommended, ru
 def test_an_index_of_whole_numbers_has_them_as_its_ids(run_of, data, tmp_path):
     import faiss
 
-    from rechub_cli.workflows.request import TrainRequest
-    from rechub_cli.workflows.train_match import train_match
-
     numbers = pa.array([int(one[1:]) * 3 for one in LOG.column("item_id").to_pylist()])
     pq.write_table(LOG.set_column(1, "item_id", numbers), tmp_path / "log.parquet")
     spec = (data / "dssm.yaml").read_text().replace(", items: items.parquet", "").replace("n_epoch: 6", "n_epoch: 1")
@@ -176,6 +175,30 @@ def test_a_new_user_is_known_by_a_history_alone(recommended, tmp_path):
     nobody = lists(recommended("dssm", users, k=5))
     assert nobody[900] == nobody[901]  # without it they are alike
     assert lists(recommended("item_knn", users, k=5, history=(log,)))[900] != nobody[900]
+
+
+def test_users_need_only_what_a_user_is_made_of(data, tmp_path):
+    """Neither the columns of items, nor those of given negatives, nor look-up tables of items; ids stay text."""
+    texts = pa.array([f"{user:04d}" for user in LOG.column("user_id").to_pylist()])
+    shown = pa.array([["i00", "i01"]] * len(LOG))
+    pq.write_table(LOG.set_column(0, "user_id", texts).append_column("shown", shown), tmp_path / "log.parquet")
+    pq.write_table(ITEMS, tmp_path / "items.parquet")
+    joins = "join: [{file: items.parquet, on: item_id}]"
+    spec = (data / "dssm.yaml").read_text().replace("items: items.parquet", joins).replace("n_epoch: 6", "n_epoch: 1")
+    spec = spec.replace("colour: {type: sparse}", "colour: {type: sparse, tower: item}")
+    given = "  shown: {type: sequence, shares: item_id, role: negatives, pooling: none}\nuser:"
+    (tmp_path / "spec.yaml").write_text(
+        spec.replace("user:", given).replace("device: cpu", "device: cpu, negatives: given")
+    )
+    request = TrainRequest(spec=str(tmp_path / "spec.yaml"), output=str(tmp_path / "run"))
+    run = train_match(request, Events(), Stop()).run
+    (tmp_path / "users.csv").write_text("user_id\n0007\n0008\n")
+    out = tmp_path / "out.parquet"
+    recommend(
+        RecommendRequest(str(run), str(tmp_path / "users.csv"), str(out), k=40, exclude_seen=True), Events(), Stop()
+    )
+    found = lists(pq.read_table(out))
+    assert {user: 40 - len(items) for user, items in found.items()} == {"0007": len(had(7)), "0008": len(had(8))}
 
 
 def test_python_gives_what_the_command_writes(recommended, run_of, tmp_path):
