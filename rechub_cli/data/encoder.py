@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from rechub_cli.data import cells, ids, labels, numbers
-from rechub_cli.data.block import Block, Layout, gather
+from rechub_cli.data.block import Block, Layout
 from rechub_cli.data.fit import Vocabularies, fit, moments_of
 from rechub_cli.data.numbers import Transform
 from rechub_cli.data.plan import FIRST_FIXED, Plan
@@ -129,7 +129,9 @@ class Encoder:
             if name not in histories
         ]
         if histories:
-            self._encode_histories(chunk, list(histories), block)
+            if self.events is None:
+                raise ValueError("histories need the events of a log: encoder.with_events(...)")
+            self.events.fill(chunk, histories, block)
         if labels:
             self._encode_labels(chunk, block)
         for job in jobs:
@@ -170,16 +172,6 @@ class Encoder:
             _count(block.missing, name, 0 if missing is None else np.count_nonzero(missing))
         elif isinstance(feature, Dense):
             self._encode_number(numbers.floats(values, column), name, feature, block)
-
-    def _encode_histories(self, chunk: Chunk, names: list[str], block: Block) -> None:
-        if self.events is None:
-            raise ValueError(f"history {names[0]} needs the events of a log: encoder.with_events(...)")
-        rows = self.events.locate(chunk)
-        for name in names:
-            starts, lengths = self.events.before(name, rows)
-            for feature in self.plan.history_columns(name):
-                block.values[feature] = gather(self.events.values(feature), starts, lengths)
-                block.rows[:, block.layout.lengths.start + block.layout.sequences.index(feature)] = lengths
 
     def _encode_number(self, values: np.ndarray, name: str, feature: Dense, block: Block) -> None:
         if isinstance(feature.transform, dict):

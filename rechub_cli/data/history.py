@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from rechub_cli.data.block import Block, gather
 from rechub_cli.data.events import Events, Places, condition, hash_users, read_events, starts_of_runs
 from rechub_cli.data.moments import clock
 from rechub_cli.data.plan import Plan
@@ -135,6 +136,15 @@ class EventStore:
                 f"give the lag in the unit of {self.keys[1]}, without s, m, h, d or w"
             )
         return int(lag) if lag.is_integer() else lag
+
+    def fill(self, chunk: Chunk, names: Iterable[str], block: Block) -> None:
+        """Write the histories ``names`` of a chunk's rows into their block. Raises DataError as ``locate``."""
+        rows, layout = self.locate(chunk), block.layout
+        for name in names:
+            starts, lengths = self.before(name, rows)
+            for feature in self.plan.history_columns(name):
+                block.values[feature] = gather(self.values(feature), starts, lengths)
+                block.rows[:, layout.lengths.start + layout.sequences.index(feature)] = lengths
 
     def locate(self, chunk: Chunk) -> Located:
         """Where the rows of a chunk find their past.
