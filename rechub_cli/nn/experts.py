@@ -31,7 +31,7 @@ class ParallelLinear(nn.Module):
         self.n, self.out_dim = n, out_dim
         self.weight = nn.Parameter(torch.empty(n, out_dim, in_dim))
         nn.init.normal_(self.weight, std=math.sqrt(2 / (in_dim + out_dim)))
-        self.bias = nn.Parameter(torch.zeros(n, out_dim)) if bias and not batch_norm else None
+        self.bias = nn.Parameter(torch.zeros(n * out_dim)) if bias and not batch_norm else None
         self.norm = BatchNorm(n * out_dim) if batch_norm else None
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -40,17 +40,17 @@ class ParallelLinear(nn.Module):
         if self.training:
             values = self._product(inputs, self.weight, None)
             return self.norm(values.flatten(1)).view_as(values)
-        scale, shift = (part.view(self.n, self.out_dim) for part in self.norm.scale_and_shift())
-        return self._product(inputs, self.weight * scale[:, :, None], shift)
+        scale, shift = self.norm.scale_and_shift()
+        return self._product(inputs, self.weight * scale.view(self.n, self.out_dim, 1), shift)
 
     def _product(self, inputs: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
         if inputs[0].dim() == 2:
-            flat = concat_linear(inputs, weight.flatten(0, 1), None if bias is None else bias.flatten())
+            flat = concat_linear(inputs, weight.flatten(0, 1), bias)
             return flat.unflatten(1, (self.n, self.out_dim))
         values = inputs[0].transpose(0, 1)
         if bias is None:
             return torch.bmm(values, weight.transpose(1, 2)).transpose(0, 1).contiguous()
-        return torch.baddbmm(bias[:, None], values, weight.transpose(1, 2)).transpose(0, 1).contiguous()
+        return torch.baddbmm(bias.view(self.n, 1, -1), values, weight.transpose(1, 2)).transpose(0, 1).contiguous()
 
 
 class ParallelMLP(nn.Module):
@@ -89,10 +89,10 @@ class ParallelMLP(nn.Module):
         self.out_dim = width if out_dim is None else out_dim
 
     def last_parameters(self) -> list[nn.Parameter]:
-        """Those of the last layer's product."""
+        """The weights of the last layer."""
         layer = self.output if self.output is not None else self.layers[-1]
         assert isinstance(layer, ParallelLinear)
-        return [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        return [layer.weight]
 
     def forward(self, *inputs: Tensor) -> Tensor:
         for layer, activate in zip(self.layers, self.activations, strict=True):

@@ -22,7 +22,7 @@ def one_of(parallel: ParallelMLP, place: int, in_dim: int, hidden: list[int], ou
         with torch.no_grad():
             single.weight.copy_(many.weight[place])
             if many.bias is not None:
-                single.bias.copy_(many.bias[place])
+                single.bias.copy_(many.bias.view(many.n, -1)[place])
             if isinstance(single, NormedLinear):
                 units = slice(place * many.out_dim, (place + 1) * many.out_dim)
                 for name in ("weight", "bias", "running_mean", "running_var"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "ctr"
+MTL = SAMPLE.parent / "mtl"
 BEST = 0.9036  # what make.py prints for the test rows
 
 
@@ -21,6 +22,11 @@ def rechub(*arguments, cwd):
 @pytest.mark.parametrize("spec", sorted(path.name for path in SAMPLE.glob("*.yaml")))
 def test_a_sample_spec_starts_as_it_is(spec, tmp_path):
     rechub("train-ctr", SAMPLE / spec, "--dry-run", "--limit-rows", "2000", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("spec", sorted(path.name for path in MTL.glob("*.yaml")))
+def test_a_sample_spec_of_several_labels_starts_as_it_is(spec, tmp_path):
+    rechub("train-mtl", MTL / spec, "--dry-run", "--limit-rows", "2000", cwd=tmp_path)
 
 
 def test_a_linear_model_stays_far_below_the_best_auc(tmp_path):

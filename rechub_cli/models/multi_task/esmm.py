@@ -53,6 +53,9 @@ class ESMM(nn.Module):
             dropout=dropout,
         )
 
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        return list(self.inputs.parameters())
+
     def forward(self, batch: Batch) -> Output:
         shared, _ = self.inputs(batch)
         ctr, cvr = self.towers(torch.cat(shared, dim=1)).unbind(1)
