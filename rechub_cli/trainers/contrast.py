@@ -19,9 +19,10 @@ from torch.autograd.function import once_differentiable
 
 from rechub_cli.nn.rows import group, segment_sum
 
-# (positive (Q,), negatives (Q, N), weights (Q,) or None, counts (N,) or (Q, N) or None) -> mean over the queries
+# (positive (Q,), negatives (Q, N), weights (Q,) or None, counts (N,) or (Q, N) or None) -> mean over the queries.
+# One that has `gradients` too (see losses/retrieval/softmax.py) is asked for both at once.
 RetrievalLoss = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-BLOCK_SCORES = {"cpu": 2**20, "cuda": 2**27}  # of float32
+BLOCK_SCORES = {"cpu": 2**19, "cuda": 2**27}  # of float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,15 @@ class _Contrast(torch.autograd.Function):
         total = users.new_zeros(())
         d_users = torch.empty_like(users)
         d_positive = users.new_empty(len(users))
-        everyone = step.weights.sum() if step.weights is not None else torch.tensor(len(users))
+        shares = torch.full_like(d_positive, 1 / max(len(users), 1))  # what each query is of the mean
+        if step.weights is not None:
+            shares = step.weights / step.weights.sum().clamp_min(1e-12)
         for rows in _blocks(users, blocks.width):
             queries, mine = users[rows], items[step.positives[rows]]
             positive, scores = (queries * mine).sum(dim=1), blocks.scores(queries, rows)
             if step.positive_bias is not None:
                 positive += step.positive_bias[rows]
-            loss, of_positive, of_scores = _judged(positive, scores, rows, step, everyone, learns)
+            loss, of_positive, of_scores = _judged(positive, scores, rows, step, shares[rows], learns)
             total += loss
             if learns:
                 d_positive[rows] = of_positive
@@ -96,7 +99,7 @@ def _blocks(users: Tensor, width: int) -> Iterator[slice]:
 
 
 def _judged(
-    positive: Tensor, scores: Tensor, rows: slice, step: Contrast, everyone: Tensor, learns: bool
+    positive: Tensor, scores: Tensor, rows: slice, step: Contrast, shares: Tensor, learns: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The part of the loss that these rows are, and its gradients by positive and scores."""
     counts = step.counts[rows] if step.counts is not None and step.counts.dim() == 2 else step.counts
@@ -105,18 +108,23 @@ def _judged(
     if step.hard is not None and step.hard < scores.shape[1]:
         negatives, kept = scores.topk(step.hard, dim=1)
         counts = counts.expand_as(scores).gather(1, kept) if counts is not None else None
-    share = (weights.sum() if weights is not None else len(positive)) / everyone
+    if learns and hasattr(step.loss, "gradients"):
+        loss, of_positive = step.loss.gradients(positive, negatives, shares, counts)
+        return loss, of_positive, _spread(negatives, kept, scores)
     with torch.set_grad_enabled(learns):
         positive, negatives = positive.detach().requires_grad_(learns), negatives.detach().requires_grad_(learns)
-        loss = step.loss(positive, negatives, weights, counts) * share
+        loss = step.loss(positive, negatives, weights, counts) * shares.sum()
     if not learns:
         return loss, positive, negatives
     of_positive, of_negatives = torch.autograd.grad(
         loss, (positive, negatives), allow_unused=True, materialize_grads=True
     )
-    if kept is not None:
-        of_negatives = torch.zeros_like(scores).scatter_(1, kept, of_negatives)
-    return loss.detach(), of_positive, of_negatives
+    return loss.detach(), of_positive, _spread(of_negatives, kept, scores)
+
+
+def _spread(of_negatives: Tensor, kept: Tensor | None, scores: Tensor) -> Tensor:
+    """Gradients of the negatives that were kept, each at its place."""
+    return of_negatives if kept is None else torch.zeros_like(scores).scatter_(1, kept, of_negatives)
 
 
 class _SharedCandidates:

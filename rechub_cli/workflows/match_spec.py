@@ -27,8 +27,10 @@ def is_counting(spec: Spec, base: Path) -> bool:
 
 
 def mode_of(spec: Spec, base: Path) -> int:
-    """0 point-wise, 1 pair-wise, 2 list-wise: the spec's, else the model's own."""
+    """0 point-wise, 1 pair-wise, 2 list-wise: the spec's, else its loss's, else the model's own."""
     mode = spec.trainer.mode
+    if mode is None and isinstance(spec.trainer.loss, str):
+        mode = plugins.class_literal("retrieval_losses", spec.trainer.loss, "mode", None, base)
     if mode is None:
         mode = plugins.class_literal("models", spec.model.name, "mode", 2, base)
     return mode if isinstance(mode, int) else MODES[mode]

@@ -23,6 +23,18 @@ def test_softmax_is_the_cross_entropy_of_the_first_column():
     torch.testing.assert_close(loss("softmax")(POSITIVE, NEGATIVES), want)
 
 
+def test_softmax_gives_value_and_gradients_at_once():
+    shares, counts = torch.tensor([0.2, 0.3, 0.5]), torch.tensor([1.0, 2.0, 1.0])
+    positive, negatives = POSITIVE.clone().requires_grad_(), NEGATIVES.clone().requires_grad_()
+    want = loss("softmax")(positive, negatives, shares, counts)
+    want.backward()
+    replaced = NEGATIVES.clone()
+    value, of_positive = loss("softmax").gradients(POSITIVE, replaced, shares, counts)
+    torch.testing.assert_close(value, want.detach())
+    torch.testing.assert_close(of_positive, positive.grad)
+    torch.testing.assert_close(replaced, negatives.grad)
+
+
 def test_pairs():
     differences = POSITIVE[:, None] - NEGATIVES
     torch.testing.assert_close(loss("bpr")(POSITIVE, NEGATIVES), -differences.sigmoid().log().mean())

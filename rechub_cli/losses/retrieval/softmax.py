@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from rechub_cli.losses.retrieval.average import over_queries
 
@@ -44,23 +42,20 @@ class Softmax:
             negatives = negatives + counts.log()
         if not negatives.shape[1]:
             return over_queries(positive * 0.0, weights)
-        return over_queries(_CrossEntropy.apply(positive, negatives), weights)
+        return over_queries(F.softplus(negatives.logsumexp(dim=1) - positive), weights)
 
+    def gradients(
+        self, positive: Tensor, negatives: Tensor, shares: Tensor, counts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The sum of losses * ``shares`` (Q,), and its gradient by ``positive``; that by ``negatives`` replaces them.
 
-class _CrossEntropy(torch.autograd.Function):
-    """``log(exp(p) + sum(exp(n))) - p`` (Q,), with one exponential for value and gradient: scores are many."""
-
-    @staticmethod
-    def forward(ctx: Any, positive: Tensor, negatives: Tensor) -> Tensor:
-        top = torch.maximum(negatives.amax(dim=1), positive)
-        shares = torch.sub(negatives, top[:, None]).exp_()
+        Scores are many, and this passes over them least often: one exponential gives the value and the gradient.
+        """
+        if counts is not None:
+            negatives += counts.log()
+        top = torch.maximum(negatives.amax(dim=1), positive) if negatives.shape[1] else positive
         own = (positive - top).exp_()
-        total = shares.sum(dim=1).add_(own)
-        ctx.shares, ctx.own, ctx.total = shares, own, total
-        return total.log().add_(top).sub_(positive)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        scale = grad / ctx.total
-        return scale * ctx.own - grad, ctx.shares * scale[:, None]
+        total = negatives.sub_(top[:, None]).exp_().sum(dim=1).add_(own)
+        losses = total.log().add_(top).sub_(positive)
+        negatives.mul_((shares / total)[:, None])
+        return (losses * shares).sum(), shares * (own / total - 1)
