@@ -76,6 +76,16 @@ def test_python_blocks_run(shell, clone, page):
     run(clone, "\n".join(blocks(ROOT / page, "python")), interpreter=(sys.executable, "-W", "error", "-c"))
 
 
+def test_the_page_on_retrieval_runs(clone):
+    import pyarrow.parquet as pq
+
+    page = ROOT / "docs/retrieval.md"
+    run(clone, "\n".join(blocks(page, "sh")))
+    run(clone, "\n".join(blocks(page, "python")), interpreter=(sys.executable, "-W", "error", "-c"))
+    exact, near = (pq.read_table(clone / name).to_pydict() for name in ("lists.parquet", "approximate.parquet"))
+    assert set(exact["rank"]) == set(near["rank"]) == set(range(1, 11))
+
+
 def test_make_demo_is_the_script_that_was_run():
     assert re.search(r"^demo:.*\n\tsample_data/demo\.sh$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -83,6 +93,7 @@ def test_make_demo_is_the_script_that_was_run():
 def test_the_readmes_spec_is_valid(tmp_path):
     from rechub_cli.spec.read import read_spec
 
-    (spec,) = blocks(ROOT / "README.md", "yaml")
-    (tmp_path / "spec.yaml").write_text(spec)
-    assert read_spec(tmp_path / "spec.yaml").spec.model.name == "deepfm"
+    for page, model in (("README.md", "deepfm"), ("docs/retrieval.md", "dssm")):
+        (spec,) = blocks(ROOT / page, "yaml")
+        (tmp_path / "spec.yaml").write_text(spec)
+        assert read_spec(tmp_path / "spec.yaml").spec.model.name == model
