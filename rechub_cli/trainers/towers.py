@@ -85,6 +85,10 @@ class Towers:
         metrics = self.metrics if names is None else {name: self.metrics[name] for name in names}
         ranker = self.ranker if bare(model) is self.ranker.model else self._ranker(bare(model))
         popular = self.popular and names is None
+        learned = getattr(ranker.model, "temperature", None)
+        if names is None and isinstance(learned, Tensor) and learned.requires_grad:
+            value = float(learned)
+            self.watcher.on_message("info", "temperature", f"temperature {value:.4f}", {"temperature": value})
         return ranker.measure(loader, metrics, exclude_seen=self.exclude_seen, popular=popular)
 
     @torch.inference_mode()

@@ -102,8 +102,12 @@ def test_temperature_has_an_effect_on_training_and_none_on_vectors():
 def test_a_learned_temperature_learns():
     model = TwoTowers()
     model.temperature = torch.nn.Parameter(torch.tensor(1.0))
-    trainer(model).fit(loader())
+    ear = Ear()
+    trainer(model, watcher=ear).fit(loader(), loader(2))
     assert model.temperature.item() < 0.9
+    told = [float(text.split()[1]) for _, event, text in ear.messages if event == "temperature"]
+    assert len(told) == 4
+    assert told[0] > told[-1]
 
 
 def test_the_best_weights_are_kept_though_no_epoch_stopped_early(tmp_path):
