@@ -87,7 +87,7 @@ class Towers:
         popular = self.popular and names is None
         learned = getattr(ranker.model, "temperature", None)
         if names is None and isinstance(learned, Tensor) and learned.requires_grad:
-            value = float(learned)
+            value = learned.item()
             self.watcher.on_message("info", "temperature", f"temperature {value:.4f}", {"temperature": value})
         return ranker.measure(loader, metrics, exclude_seen=self.exclude_seen, popular=popular)
 
