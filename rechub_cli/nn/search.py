@@ -1,4 +1,4 @@
-"""The best items of each user: exact, in blocks that stay in the processor's cache.
+"""The best items of each user: exact, in blocks of bounded memory.
 
 Relevance is the inner product of a user's and an item's vector; of several interests the one that finds an
 item most relevant speaks for the user. A relevance that is not a number counts as the lowest there is.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rechub_cli.batch import Jagged
 
-_BLOCK = 4_194_304  # scores at a time: 16 MB
+_BLOCK = 8_388_608  # scores at a time: 32 MB
 _ITEMS = 65_536  # items at a time
 LOWEST = torch.finfo(torch.float32).min
 _GROUP = 32  # columns that are first represented by their best one
