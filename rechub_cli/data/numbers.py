@@ -165,11 +165,23 @@ def signed_log1p(values: np.ndarray) -> np.ndarray:
 
 
 def bins(transformed: np.ndarray, n_bins: int) -> tuple[float, ...]:
-    """Rising edges of at most ``n_bins`` bins that hold equal shares of the values; at least one bin."""
+    """Rising edges of at most ``n_bins`` bins that hold equal shares of the values; at least one bin.
+
+    A value that would fill several bins alone, as the zeros of a count, is one edge, and the others share the rest.
+    """
     if len(transformed) == 0:
         return (0.0, 1.0)
-    edges = np.unique(np.quantile(transformed, np.linspace(0, 1, n_bins + 1)).astype(np.float32))
-    return tuple(edges.tolist()) if len(edges) > 1 else (float(edges[0]), float(edges[0]) + 1.0)
+    rest, left = transformed.astype(np.float32), n_bins + 1
+    found: set[float] = set()
+    while left > 0 and len(rest):
+        edges, times = np.unique(np.quantile(rest, np.linspace(0, 1, left)).astype(np.float32), return_counts=True)
+        heavy = edges[times > 1]
+        found.update((edges if not len(heavy) else heavy).tolist())
+        if not len(heavy):
+            break
+        rest, left = rest[~np.isin(rest, heavy)], left - len(heavy)
+    edges_found = sorted(found)
+    return tuple(edges_found) if len(edges_found) > 1 else (edges_found[0], edges_found[0] + 1.0)
 
 
 def bucket(values: np.ndarray, bounds: list[float]) -> np.ndarray:

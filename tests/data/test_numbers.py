@@ -76,6 +76,14 @@ def test_bucketize_makes_a_category() -> None:
     assert encoder.schema["x"].vocab_size == 6
 
 
+def test_a_value_that_fills_bins_alone_is_one_edge_and_the_others_share_the_rest() -> None:
+    """Nine of ten values are 0, as of a count: the bins still tell the others apart."""
+    values = [0.0] * 900 + [float(value) for value in range(1, 101)]
+    features = spec({"x": {"type": "dense", "transform": "none", "embedding": "piecewise_linear", "n_bins": 5}})
+    edges = Encoder.fit(features, FakeRows({"x": values})).schema["x"].bins
+    assert edges == pytest.approx([0, 1, 25.75, 50.5, 75.25, 100])
+
+
 def test_bins_of_an_embedded_number_hold_equal_shares_in_the_transformed_scale() -> None:
     features = spec({"x": {"type": "dense", "transform": "minmax", "embedding": "piecewise_linear", "n_bins": 4}})
     schema = Encoder.fit(features, FakeRows({"x": np.arange(101.0) ** 2})).schema
