@@ -85,7 +85,7 @@ class Ranker:
     @property
     def temperature(self) -> float:
         """What relevance is divided by to be the model's logit."""
-        return float(getattr(self.model, "temperature", 1.0))
+        return torch.as_tensor(getattr(self.model, "temperature", 1.0)).item()
 
     def refresh(self) -> None:
         """Embed the items anew when they are next needed: the model has learnt since."""
