@@ -16,6 +16,7 @@ from torch import Tensor
 from rechub_cli.batch import Jagged
 
 _BLOCK = 8_388_608  # scores at a time: 32 MB
+_ROWS = 16
 _ITEMS = 65_536  # items at a time
 LOWEST = torch.finfo(torch.float32).min
 _GROUP = 32  # columns that are first represented by their best one
@@ -79,7 +80,8 @@ def top_k(users: Tensor, items: Tensor, k: int, exclude: Jagged | None = None) -
         relevance float32 (B, min(k, I)), falling, and places int64; -inf and -1 where no item is left.
     """
     parts = []
-    for start, stop in blocks(len(users), len(items) * (users.shape[1] if users.dim() == 3 else 1)):
+    interests = users.shape[1] if users.dim() == 3 else 1
+    for start, stop in blocks(len(users), min(len(items), _ITEMS) * interests):
         left_out = None if exclude is None else exclude.slice(start, stop)
         parts.append(_search(users[start:stop], items, k, left_out))
     if not parts:
@@ -90,8 +92,8 @@ def top_k(users: Tensor, items: Tensor, k: int, exclude: Jagged | None = None) -
 
 
 def blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of as many rows as one block of scores may have."""
-    size = max(1, _BLOCK // max(1, min(columns, _ITEMS)))
+    """(start, stop) of as many rows as one block of scores may have; never only a few, which no product is quick at."""
+    size = max(_ROWS, _BLOCK // max(1, columns))
     for start in range(0, rows, size):
         yield start, min(start + size, rows)
 
