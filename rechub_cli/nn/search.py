@@ -16,7 +16,7 @@ from torch import Tensor
 from rechub_cli.batch import Jagged
 
 _BLOCK = 8_388_608  # scores at a time: 32 MB
-_ROWS = 16
+_ROWS = 16  # users at a time, where one block would hold fewer
 _ITEMS = 65_536  # items at a time
 LOWEST = torch.finfo(torch.float32).min
 _GROUP = 32  # columns that are first represented by their best one
