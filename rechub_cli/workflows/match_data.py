@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli.errors import SpecError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
-from rechub_cli.workflows.history import KEPT
+from rechub_cli.workflows.history import KEPT, tell_log
 from rechub_cli.workflows.match_spec import is_sequential, mode_of
 from rechub_cli.workflows.sources import Parts, Sources, reading, warn_unseen
 
@@ -142,6 +142,7 @@ def prepare(spec: Spec, sources: Sources, parts: Parts, encoder: Encoder, events
         reads = list(rows.values())
         told = reading(events, stop, "sorting the log", None)
         store = EventStore.build(encoder, reads, item=item, places=places, progress=told)
+        tell_log(store, events)
     return MatchData(spec, encoder, catalogue, columns, parts, rows, of_train, seen, store)
 
 

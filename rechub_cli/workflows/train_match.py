@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +116,22 @@ def match_trainer(
         mode=mode_of(spec, base),
         **fitting.trainer_options(spec, watcher, checkpoints),
         catalogue=data.catalogue,
-        negatives=wanted.negatives,
-        loss=None if wanted.loss is None else str(wanted.loss),
+        negatives=in_place("samplers", wanted.negatives, {}, base),
+        loss=in_place("retrieval_losses", wanted.loss, wanted.loss_params, base),
         loss_params=dict(wanted.loss_params),
         monitor=names[0],
         metrics=names[1:],
         exclude_seen=wanted.exclude_seen,
     )
+
+
+def in_place(kind: str, wanted: Any, options: Mapping[str, Any], base: Path) -> Any:
+    """A plugin named in place, as ``./file.py:Class`` beside ``base``, is loaded; names stay names."""
+    named = wanted if isinstance(wanted, dict) else {**options, "name": wanted}
+    if ":" not in str(named.get("name")):
+        return wanted
+    made = plugins.load(kind, named["name"], base)
+    return made(**{key: value for key, value in named.items() if key != "name"})
 
 
 def count(
