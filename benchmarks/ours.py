@@ -23,11 +23,11 @@ def rechub(*arguments: object) -> tuple[str, float]:
     return done.stdout.strip(), time.perf_counter() - started
 
 
-def train(spec: Path, *arguments: object, **settings: object) -> dict[str, object]:
+def train(spec: Path, *arguments: object, command: str = "train-ctr", **settings: object) -> dict[str, object]:
     """Train into a temporary folder: the run, rows/s of its epochs, seconds of the loop and of the process."""
     run = Path(tempfile.mkdtemp(dir=os.environ.get("BENCH_RUNS"))) / "run"
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
-    _, total = rechub("train-ctr", spec, "-o", run, *arguments, *overrides)
+    _, total = rechub(command, spec, "-o", run, *arguments, *overrides)
     with open(run / "metrics.csv") as file:
         epochs = list(csv.DictReader(file))
     return {
