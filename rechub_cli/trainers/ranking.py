@@ -134,11 +134,12 @@ class Ranker:
         """Metrics over all rows with targets: every row is a query, its targets are the relevant items.
 
         Equal scores are ranked as unluckily as they can fall, and a score that is no number is the lowest. A target
-        outside the catalogue, or among the items left out, is a miss. The items are embedded anew.
+        outside the catalogue is a miss. The items are embedded anew.
 
         Args:
             metrics: see ``load_metrics``.
-            exclude_seen: rank without the items of ``Batch.seen``.
+            exclude_seen: rank without the other items of ``Batch.seen``. A row's own target stays a candidate: a run that is
+                measured on its own validation rows has seen those too.
             sampled: rank each query's targets among so many others only, drawn without repetition evenly or by their
                 training counts. The results are named ``ndcg@10[u100]`` or ``[p100]``, for they say little of
                 the full ranking (Krichene and Rendle, https://dl.acm.org/doi/10.1145/3394486.3403226).
@@ -164,7 +165,7 @@ class Ranker:
                 targets = part.targets
                 assert targets is not None
                 if exclude_seen:
-                    search.exclude(scores, _seen(part))
+                    _leave_out(scores, _seen(part), targets)
                 if lists:
                     tops.append(search.best(scores, lists)[1].cpu().numpy())
                 if sampled is not None:
@@ -250,6 +251,15 @@ def _seen(batch: Batch) -> Jagged:
     if batch.seen is None:
         raise DataError("the batches do not hold the items that each user has already seen: they cannot be left out")
     return batch.seen
+
+
+def _leave_out(scores: Tensor, seen: Jagged, targets: Jagged) -> None:
+    """Take the seen items out of the ranking, in place, but for the row's own targets."""
+    known = targets.values >= 0
+    rows, places = targets.rows[known], targets.values[known].long()
+    own = scores[rows, places]
+    search.exclude(scores, seen)
+    scores[rows, places] = own
 
 
 def _with_targets(batch: Any) -> Batch:

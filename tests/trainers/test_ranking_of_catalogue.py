@@ -95,9 +95,9 @@ def test_seen_items_are_left_out_on_request():
         ranker_of(SCORES).measure([rows([0], [[2]])], METRICS, exclude_seen=True)
 
 
-def test_a_target_that_is_left_out_is_a_miss():
-    batch = rows([0], [[0]], seen=[[0]])
-    assert ranker_of(SCORES).measure([batch], METRICS, exclude_seen=True)["mrr"] == 0
+def test_a_rows_own_target_is_not_left_out_but_all_else_that_was_seen_is():
+    batch = rows([0], [[3]], seen=[list(range(len(SCORES[0])))])
+    assert ranker_of(SCORES).measure([batch], METRICS, exclude_seen=True)["mrr"] == 1
 
 
 def test_targets_outside_the_catalogue_are_misses_and_told_once(caplog):
