@@ -161,7 +161,7 @@ def describe(trained: Trained, mode: str, columns: Columns, writer: VectorWriter
         dim=columns.dim,
         rows=writer.rows,
         normalized=writer.normalized and writer.rows > 0,
-        temperature=round(ranker_of(trained, trained.catalogue).temperature, 9),
+        temperature=float(f"{ranker_of(trained, trained.catalogue).temperature:.7g}"),  # of a float32
         interests=interests,
         data_until=_newest(trained.encoder),
         index=writer.index,
