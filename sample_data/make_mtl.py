@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from make import CATEGORIES, CITIES, DEVICES, auc, centred
 
 SEED = 2027

@@ -43,7 +43,8 @@ def names_a_layer_that_tasks_share(model_class: Callable[..., nn.Module], **opti
         if not hasattr(model, "last_shared_parameters"):
             return
         _shake(model)
-        last, known = list(model.last_shared_parameters()), {id(parameter) for parameter in model.parameters()}
+        name_last: Any = model.last_shared_parameters
+        last, known = list(name_last()), {id(parameter) for parameter in model.parameters()}
         assert last, "last_shared_parameters() names nothing"
         assert all(id(parameter) in known for parameter in last), "last_shared_parameters() are not the model's"
         logits = model(_rows(64)).logits

@@ -19,7 +19,7 @@ from rechub_cli.workflows.profile import Column
 
 LOOK_AT = 1_000_000  # rows
 FEW_ROWS, FEW_VALUES = 3_000_000, 200_000  # below both, L2 over whole embedding tables pays and is affordable
-SETTINGS = (  # rows below which they hold, batch size, hidden_dims
+SETTINGS: tuple[tuple[float, int, list[int]], ...] = (  # rows below which they hold, batch size, hidden_dims
     (30_000, 256, [128, 64]),
     (150_000, 512, [128, 64]),
     (1_000_000, 1024, [256, 128]),
@@ -176,15 +176,15 @@ def _features(columns: list[Column], part_of: Roles, table: pa.Table, total: int
 def _training(columns: list[Column], part_of: Roles, total: int) -> list[str]:
     """Model and trainer: the fewer rows, the smaller the batches and the network."""
     metrics = ["auc", "gauc", "logloss"] if part_of.user else ["auc", "logloss"]
-    batch_size, hidden = next(setting for rows, *setting in SETTINGS if total < rows)
+    _, batch_size, hidden = next(setting for setting in SETTINGS if total < setting[0])
     vocabulary = sum(column.distinct for column in columns if column.name not in part_of.taken)
-    name, params = "deepfm", {"hidden_dims": hidden, "dropout": 0.2}
+    name, params = "deepfm", f"{{hidden_dims: {_flow(hidden)}, dropout: 0.2}}"
     if part_of.several:
-        name, params = "mmoe", {"n_experts": 6, "expert_hidden_dims": hidden[:1], "dropout": 0.2}
+        name, params = "mmoe", f"{{n_experts: 6, expert_hidden_dims: [{hidden[0]}], dropout: 0.2}}"
     lines = [
         "model:",
         f"  name: {name}  # `rechub models ls` lists the others",
-        f"  params: {_flow(params)}",
+        f"  params: {params}",
         "",
         "trainer:",
         "  n_epoch: 30  # at most; training stops early",

@@ -51,8 +51,7 @@ class SharedBottom(nn.Module):
         )
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        last = [layer for layer in self.bottom.hidden if isinstance(layer, nn.Linear)][-1]
-        return [last.weight]
+        return [matrix for matrix in self.bottom.parameters() if matrix.dim() == 2][-1:]
 
     def forward(self, batch: Batch) -> Output:
         shared, own = self.inputs(batch)
