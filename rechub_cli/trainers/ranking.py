@@ -138,8 +138,8 @@ class Ranker:
 
         Args:
             metrics: see ``load_metrics``.
-            exclude_seen: rank without the other items of ``Batch.seen``. A row's own target stays a candidate: a run that
-                is measured on its own validation rows has seen those too.
+            exclude_seen: rank without the other items of ``Batch.seen``. A row's own target stays a candidate: a run
+                that is measured on its own validation rows has seen those too.
             sampled: rank each query's targets among so many others only, drawn without repetition evenly or by their
                 training counts. The results are named ``ndcg@10[u100]`` or ``[p100]``, for they say little of
                 the full ranking (Krichene and Rendle, https://dl.acm.org/doi/10.1145/3394486.3403226).
