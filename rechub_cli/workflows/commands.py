@@ -45,8 +45,21 @@ def check_command(command: str, read: ReadSpec) -> None:
         problems.append(("labels", f"train-mtl needs two labels or more, and the spec {_labels(spec)}"))
     if not spec.data.train:
         problems.append(("data.train", "is missing: name the files to train on, or use --train PATH"))
+    if command == "train-match" and not problems:
+        problems += _retrieval(spec, read.base)
     if problems:
         read.fail(problems)
+
+
+def _retrieval(spec: Spec, base: Path) -> Problems:
+    """The columns without which there is no catalogue, or nobody who has anything."""
+    if spec.item is None:
+        return [("item", "train-match needs 'item:', the column of the items' ids")]
+    if spec.user is None and plugins.class_literal("models", spec.model.name, "counting", False, base):
+        return [("user", f"{spec.model.name} counts who had what: it needs 'user:', the column that says who")]
+    if spec.user is None and spec.trainer.exclude_seen:
+        return [("user", "trainer.exclude_seen needs 'user:', the column that says who has seen what")]
+    return []
 
 
 def _labels(spec: Spec) -> str:

@@ -98,3 +98,19 @@ def test_an_interrupted_command_leaves_no_output(here, folder, tmp_path, monkeyp
     ended = here(name, folder / "run", *flags, folder / "users.parquet", "-o", "out.parquet", cwd=tmp_path)
     assert ended.code == 143
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "flags", "problem"),
+    [
+        ("item: item_id\n", (), "train-match needs 'item:'"),
+        ("user: user_id\n", ("--set", "model={name: popular}"), "popular counts who had what: it needs 'user:'"),
+        ("user: user_id\n", ("--set", "trainer.exclude_seen=true"), "exclude_seen needs 'user:'"),
+    ],
+)
+def test_a_spec_without_items_or_users_is_told_so_and_nothing_else(here, folder, tmp_path, line, flags, problem):
+    (folder / "short.yaml").write_text(SPEC.replace(line, ""))
+    ended = here("train-match", folder / "short.yaml", *flags, "-o", tmp_path / "run", cwd=tmp_path)
+    assert (ended.code, (tmp_path / "run").exists()) == (78, False)
+    assert problem in ended.err
+    assert "1 problem in the spec" in ended.err
