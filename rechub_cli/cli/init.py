@@ -13,7 +13,7 @@ from rechub_cli.errors import CannotCreate, UsageError
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A file, a folder or a glob of log rows.", show_default=False)
 ]
-Task = Annotated[str, typer.Option("--task", metavar="TASK", help="ctr, or mtl for several labels.")]
+Task = Annotated[str, typer.Option("--task", metavar="TASK", help="ctr, mtl for several labels, match for retrieval.")]
 Label = Annotated[
     str | None,
     typer.Option(
@@ -45,8 +45,8 @@ def init(
     from rechub_cli.files import write_text
     from rechub_cli.workflows.init import run
 
-    if task not in ("ctr", "mtl"):
-        raise UsageError(f"--task is {task!r}; it can be ctr, or mtl for several labels")
+    if task not in ("ctr", "mtl", "match"):
+        raise UsageError(f"--task is {task!r}; it can be ctr, mtl for several labels, or match for retrieval")
     file = None if output == "-" else output
     if file and Path(file).exists() and not overwrite:
         raise CannotCreate(f"{file} exists; use --overwrite or another -o")

@@ -40,7 +40,7 @@ POSITIVE = {"yes", "y", "true", "t", "click", "clicked", "1", "positive", "pos"}
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    label: Column
+    label: Column | None = None
     others: tuple[Column, ...] = ()  # further outcomes
     user: Column | None = None
     item: Column | None = None
@@ -50,7 +50,8 @@ class Roles:
 
     @property
     def labels(self) -> tuple[Column, ...]:
-        return (self.label, *self.others) if self.several else (self.label,)
+        found = (self.label, *self.others) if self.several else (self.label,)
+        return tuple(column for column in found if column)
 
     @property
     def taken(self) -> set[str]:

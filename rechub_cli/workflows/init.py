@@ -40,13 +40,13 @@ def run(paths: Sequence[str], *, task: str = "ctr", label: str | None = None, ba
     Args:
         paths: files, folders or globs of log rows. Beside a file named ``…train…`` its validation and test files are
             found by their names, in a folder all three.
-        task: ``ctr``, or ``mtl`` for several labels.
+        task: ``ctr``, ``mtl`` for several labels, or ``match`` for retrieval.
         label: the column to predict; by default the one whose name and values look like a label. Several are
             separated by commas.
         base: the folder the spec will be in, from which it names the files; by default the current one.
 
     Raises:
-        UsageError: no column looks like a label, or ``label`` is no column.
+        UsageError: no column looks like a label (for retrieval: a user or an item), or ``label`` is no column.
         NoInput: there are no rows.
     """
     parts = find_parts(list(paths))
@@ -61,6 +61,10 @@ def run(paths: Sequence[str], *, task: str = "ctr", label: str | None = None, ba
         raise NoInput(f"{', '.join(parts['train'])}: no rows to look at")
     table = pa.concat_tables(chunks)
     total = max(source.count_rows() or 0, rows)
+    if task == "match":
+        from rechub_cli.workflows import init_match
+
+        return init_match.render(parts, table, total, label, base=base or Path.cwd())
     columns = [Column.of(name, table[name]) for name in table.column_names]
     part_of = roles(columns, table, label, several=task == "mtl")
     known = "valid" in parts or part_of.known_later(table)
@@ -83,14 +87,14 @@ def find_parts(paths: list[str]) -> dict[str, list[str]]:
         return parts
     for part in ("valid", "test"):
         beside = [path for path in sorted(place.parent.iterdir()) if path.suffix == place.suffix and path != place]
-        same = [path for path in beside if _part(path, part) == at and _stem(path)[:at] == _stem(place)[:at]]
-        exact = [path for path in same if _stem(path)[at + 1 :] == _stem(place)[at + 1 :]]
+        same = [path for path in beside if _part(path, part) == at and stem_words(path)[:at] == stem_words(place)[:at]]
+        exact = [path for path in same if stem_words(path)[at + 1 :] == stem_words(place)[at + 1 :]]
         if len(exact or same) == 1:
             parts[part] = [str((exact or same)[0])]
     return parts
 
 
-def _stem(path: Path) -> list[str]:
+def stem_words(path: Path) -> list[str]:
     """The words of a data file's name; none for any other file."""
     name, found = SUFFIX.subn("", path.name.lower())
     return re.findall(r"[a-z]+|\d+", name) if found else []
@@ -98,7 +102,7 @@ def _stem(path: Path) -> list[str]:
 
 def _part(path: Path, part: str) -> int | None:
     """Which word of the file's name says that it is this part of the data."""
-    return next((at for at, word in enumerate(_stem(path)) if word in PARTS[part]), None)
+    return next((at for at, word in enumerate(stem_words(path)) if word in PARTS[part]), None)
 
 
 def render(
@@ -111,7 +115,7 @@ def render(
     by_time: bool,
     base: Path,
 ) -> str:
-    files = {part: [_relative(path, base) for path in paths] for part, paths in parts.items()}
+    files = {part: [relative(path, base) for path in paths] for part, paths in parts.items()}
     command = "train-mtl" if part_of.several else "train-ctr"
     seen = "" if total <= table.num_rows else f", the first {table.num_rows:,} of them looked at"
     lines = [
@@ -119,7 +123,7 @@ def render(
         f"# Every line is yours to change. Check it with `rechub validate`, train with `rechub {command}`.",
         "data:",
     ]
-    lines += [f"  {part}: {_flow(paths[0] if len(paths) == 1 else paths)}" for part, paths in files.items()]
+    lines += [f"  {part}: {flow(paths[0] if len(paths) == 1 else paths)}" for part, paths in files.items()]
     if "valid" not in parts:
         lines += _split(part_of, total, by_time)
     lines += ["", "embed_dim: 16", "features:"]
@@ -131,13 +135,13 @@ def render(
         else:
             options, note = label_options(column)
             options = {"type": "classification", **options}
-        lines += [f"  {_scalar(column.name)}: {_flow(options)}  # {note}"]
+        lines += [f"  {scalar(column.name)}: {flow(options)}  # {note}"]
     if part_of.weight:
-        lines += [f"weight: {_scalar(part_of.weight.name)}"]
+        lines += [f"weight: {scalar(part_of.weight.name)}"]
     if part_of.user:
-        lines += [f"group: {_scalar(part_of.user.name)}  # gauc: the AUC within each of them"]
+        lines += [f"group: {scalar(part_of.user.name)}  # gauc: the AUC within each of them"]
     if part_of.time:
-        lines += [f"time: {_scalar(part_of.time.name)}"]
+        lines += [f"time: {scalar(part_of.time.name)}"]
     lines += ["", *_training(columns, part_of, total)]
     return "\n".join(lines) + "\n"
 
@@ -162,10 +166,16 @@ def _features(columns: list[Column], part_of: Roles, table: pa.Table, total: int
         if column.name in part_of.taken:
             continue
         options, note = feature(column, columns, part_of, table, total)
-        entries.append((f"{_scalar(column.name)}: ", options, note))
+        entries.append((column.name, options, note))
+    return aligned(entries)
+
+
+def aligned(entries: Sequence[tuple[str, dict[str, Any] | None, str]]) -> list[str]:
+    """A line for each feature: its name, its options (None: the line is a comment), and what to know of it."""
+    entries = [(f"{scalar(name)}: ", options, note) for name, options, note in entries]
     width = max((len(name) for name, _, _ in entries), default=0)
     lines = []
-    texts = [f"{name:{width}}{_flow(options or {'type': 'sparse'})}" for name, options, _ in entries]
+    texts = [f"{name:{width}}{flow(options or {'type': 'sparse'})}" for name, options, _ in entries]
     full = min(max((len(text) for text in texts), default=0), 70)
     for text, (_, options, note) in zip(texts, entries, strict=True):
         mark = "" if options else "# "
@@ -178,7 +188,7 @@ def _training(columns: list[Column], part_of: Roles, total: int) -> list[str]:
     metrics = ["auc", "gauc", "logloss"] if part_of.user else ["auc", "logloss"]
     _, batch_size, hidden = next(setting for setting in SETTINGS if total < setting[0])
     vocabulary = sum(column.distinct for column in columns if column.name not in part_of.taken)
-    name, params = "deepfm", f"{{hidden_dims: {_flow(hidden)}, dropout: 0.2}}"
+    name, params = "deepfm", f"{{hidden_dims: {flow(hidden)}, dropout: 0.2}}"
     if part_of.several:
         name, params = "mmoe", f"{{n_experts: 6, expert_hidden_dims: [{hidden[0]}], dropout: 0.2}}"
     lines = [
@@ -197,16 +207,16 @@ def _training(columns: list[Column], part_of: Roles, total: int) -> list[str]:
     lines += ["  scheduler: ReduceLROnPlateau", "  scheduler_params: {factor: 0.1, patience: 0}"]
     lines += ["  earlystop_patience: 3"]
     if part_of.several:
-        lines += [f"  earlystop_taskid: {_scalar(part_of.label.name)}  # the label that tells the best weights"]
+        lines += [f"  earlystop_taskid: {scalar(part_of.labels[0].name)}  # the label that tells the best weights"]
         return [*lines, "  adaptive_params: {method: uwl}  # the losses are weighed by how uncertain each is"]
-    return [*lines, "  monitor: auc", f"  metrics: {_flow(metrics)}"]
+    return [*lines, "  monitor: auc", f"  metrics: {flow(metrics)}"]
 
 
-def _relative(path: str, base: Path) -> str:
+def relative(path: str, base: Path) -> str:
     return path if os.path.isabs(path) else os.path.relpath(Path.cwd() / path, base)
 
 
-def _scalar(value: Any) -> str:
+def scalar(value: Any) -> str:
     """YAML for a name, a number or a piece of text; quoted only where it must be."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -218,10 +228,10 @@ def _scalar(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """YAML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    return _scalar(value)
+        return "[" + ", ".join(map(flow, value)) + "]"
+    return scalar(value)
