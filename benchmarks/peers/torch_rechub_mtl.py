@@ -31,6 +31,7 @@ parser.add_argument("--hidden", default="16")
 parser.add_argument("--tower", default="8")
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--patience", type=int, default=2)
+parser.add_argument("--loop", action="store_true", help="one epoch, no validation: for its speed")
 parser.add_argument("--seed", type=int, default=2022)
 parser.add_argument("--threads", type=int, default=2)
 a = parser.parse_args()
@@ -77,7 +78,10 @@ trainer = MTLTrainer(
     model_path=tempfile.mkdtemp(),
 )
 prepare = clock.lap()
-log = trainer.fit(loaders[0], loaders[1], mode=a.model, seed=a.seed)
+if a.loop:
+    log = [trainer.train_one_epoch(loaders[0])]
+else:
+    log = trainer.fit(loaders[0], loaders[1], mode=a.model, seed=a.seed)
 training = clock.lap()
 income, marital = trainer.evaluate(trainer.model, loaders[2])
 report(
