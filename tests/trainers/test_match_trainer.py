@@ -99,6 +99,19 @@ def test_temperature_has_an_effect_on_training_and_none_on_vectors():
     assert ratio == pytest.approx(20)
 
 
+@pytest.mark.parametrize("negatives", ["in_batch", ("popularity", {"n": 12}), ("mixed", {"n": 12})])
+def test_the_correction_of_likely_items_is_not_divided_by_the_temperature(negatives):
+    """A tenth of the temperature and ten times the users' vectors are the same logits, less the same log q."""
+    losses, seen = [], catalogue(counts=torch.arange(ITEMS) ** 2 + 1)
+    for temperature, scale in ((0.1, 1.0), (1.0, 10.0)):
+        model = TwoTowers(temperature)
+        model.users.weight.data *= scale
+        losses.append(trainer(model, negatives=negatives, catalogue=seen).step(rows())[0].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    even = trainer(TwoTowers(0.1), negatives=negatives, catalogue=catalogue()).step(rows())[0].item()
+    assert abs(even - losses[0]) > 0.01, "what training chose often weighs the candidates"
+
+
 def test_a_learned_temperature_learns():
     model = TwoTowers()
     model.temperature = torch.nn.Parameter(torch.tensor(1.0))
