@@ -86,6 +86,13 @@ def test_the_page_on_retrieval_runs(clone):
     assert set(exact["rank"]) == set(near["rank"]) == set(range(1, 11))
 
 
+def test_the_page_on_several_labels_runs(clone):
+    import pyarrow.parquet as pq
+
+    run(clone, "\n".join(blocks(ROOT / "docs/multi_task.md", "sh")))
+    assert "score_click" in pq.read_table(clone / "scores.parquet").column_names
+
+
 def test_make_demo_is_the_script_that_was_run():
     assert re.search(r"^demo:.*\n\tsample_data/demo\.sh$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
