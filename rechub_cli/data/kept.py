@@ -51,12 +51,23 @@ def keep(
             for chunk in rows.tables(columns, CHUNK_ROWS):
                 low, high = np.searchsorted(wanted, [start, start + len(chunk)])
                 if low < high:
-                    writer.write_table(chunk.table.take(wanted[low:high] - start).cast(schema))
+                    writer.write_table(_as(chunk.table.take(wanted[low:high] - start), schema, chunk.file))
                 start += len(chunk)
                 done += len(chunk)
                 if progress:
                     progress(done)
     return int(np.count_nonzero(kept))
+
+
+def _as(table: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
+    """The table in the types of train. Raises DataError for a column whose values have none."""
+    for name in schema.names:
+        try:
+            table.column(name).cast(schema.field(name).type)
+        except pa.ArrowException as error:
+            there, wanted = plain(table.schema.field(name).type), schema.field(name).type
+            raise DataError(f"{file}: {name} is {there}, and {wanted} in train; give both the same type") from error
+    return table.cast(schema)
 
 
 def reopen(path: Path, encoder: Encoder, newer: Sequence[Rows] = ()) -> EventStore:

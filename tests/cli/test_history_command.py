@@ -125,3 +125,19 @@ def test_events_that_do_not_fit_are_told(log, here, tmp_path):
         assert ended.code == 65
         assert "lacks the column" in ended.err
         assert "time" in ended.err
+
+
+def test_users_of_another_type_than_in_train_are_told_by_file_and_column(here, tmp_path):
+    log = pa.table({"user": [1, 1, 2, 2, 3, 3], "item": [1, 2, 1, 3, 2, 3], "ts": [1, 2, 1, 2, 1, 2]})
+    pq.write_table(log, tmp_path / "log.parquet")
+    later = pa.table({"user": ["u1", "u2"], "item": [3, 2], "ts": [3, 3]})
+    pq.write_table(later, tmp_path / "later.parquet")
+    (tmp_path / "spec.yaml").write_text(
+        "data: {train: log.parquet, valid: later.parquet}\n"
+        "features: {item: {type: sparse}, past: {type: history, of: item}}\n"
+        "user: user\nitem: item\ntime: ts\nmodel: {name: youtube_dnn}\n"
+    )
+    ended = here("train-match", "spec.yaml", "-o", "run", cwd=tmp_path)
+    assert ended.code == 65
+    assert "later.parquet: user is string, and int64 in train" in ended.err
+    assert not (tmp_path / "run").exists()
