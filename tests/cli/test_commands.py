@@ -200,3 +200,11 @@ def test_json_of_training_is_one_document(data, tmp_path):
     assert (tmp_path / found["run"] / "run.json").is_file()
     assert len(found["epochs"]) == 1
     assert ended.err == ""
+
+
+def test_a_kept_column_cannot_have_the_name_of_the_predictions(trained, data, here):
+    run, _ = trained
+    ended = here("predict", run, "-d", data / "test.csv", "-o", "s.csv", "--keep", "user_id,score", cwd=data)
+    assert ended.code == 2
+    assert "--keep score: the predictions are called score; rename the column" in ended.err
+    assert not (data / "s.csv").exists()

@@ -63,7 +63,6 @@ def test_an_error_is_one_event_and_numbered_after_the_others(here, data, tmp_pat
     [
         (["train-ctr", "spec.yaml", "-o", "-"], "run directory"),
         (["predict", ".", "-d", "test.csv", "-o", "-", "--json"], "--json"),
-        (["predict", ".", "-d", "test.csv", "-o", "s.csv", "--keep", "user_id,score"], "score"),
         (["evaluate", ".", "-d", "test.csv", "--require", "auc"], "--require 'auc'"),
         (["evaluate", ".", "-d", "test.csv", "--fail-if", "auc <"], "--fail-if 'auc <'"),
     ],
