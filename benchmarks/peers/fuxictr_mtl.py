@@ -47,11 +47,11 @@ class MMoE(MultiTaskModel):
         self.embedding_layer = FeatureEmbedding(feature_map, a.dim)
         width = feature_map.sum_emb_out_dim()
         self.experts = torch.nn.ModuleList(
-            MLP_Block(width, hidden, "relu", None, None, 0.0, batch_norm=False) for _ in range(a.experts)
+            MLP_Block(width, hidden, "relu", None, None, 0.0, batch_norm=True) for _ in range(a.experts)
         )
         self.gates = torch.nn.ModuleList(torch.nn.Linear(width, a.experts) for _ in LABELS)
         self.towers = torch.nn.ModuleList(
-            MLP_Block(hidden[-1], tower, "relu", 1, None, 0.0, batch_norm=False) for _ in LABELS
+            MLP_Block(hidden[-1], tower, "relu", 1, None, 0.0, batch_norm=True) for _ in LABELS
         )
         self.compile("adam", "binary_crossentropy", 1e-3)
         self.reset_parameters()
