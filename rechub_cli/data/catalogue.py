@@ -96,7 +96,7 @@ class Catalogue:
         table = _tidy(table, item)
         pieces = (Chunk(table.slice(start, CHUNK_ROWS), file, start) for start in range(0, len(table), CHUNK_ROWS))
         batch = join(tower.layout(labels=False), [tower.encode(piece, labels=False) for piece in pieces])
-        known = known_items(tower.schema, batch)
+        known = known_rows(tower.schema, batch)
         if not known.any():
             raise NoInput(f"{file}: the model knows none of the {len(table):,} items: training never had their values")
         if not known.all():
@@ -229,8 +229,8 @@ def _last(table: pa.Table, item: str) -> pa.Table:
     return table.unify_dictionaries().take(np.sort(last[last >= 0]))
 
 
-def known_items(schema: Schema, batch: Batch) -> np.ndarray:
-    """bool (I,): whether a column of the item has a value that training had; every number counts."""
+def known_rows(schema: Schema, batch: Batch) -> np.ndarray:
+    """bool (B,): whether a column of the row has a value that training had; every number counts."""
     if schema.n_dense or not schema.features:
         return np.ones(len(batch), bool)
     known = np.zeros(len(batch), bool)
