@@ -1,10 +1,16 @@
-"""Files that are whole or not there: written beside their place, synced, then moved into it."""
+"""Files that are whole or not there: written beside their place, synced, then moved into it.
+
+What a killed process leaves of that is ``.<name>.<pid>.tmp``, a file or a folder. A live one holds a lock on its file.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import glob
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +30,8 @@ def atomic(path: Path | str, mode: str = "wb", **options: Any) -> Iterator[IO[An
     with creating(path):
         try:
             with open(temporary, mode, **options) as file:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -33,6 +41,50 @@ def atomic(path: Path | str, mode: str = "wb", **options: Any) -> Iterator[IO[An
                 temporary.unlink()
             raise
         sync_folder(path.parent)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a name is that of a file or folder that was never finished."""
+    return name.startswith(".") and name.endswith((".tmp", ".old"))
+
+
+def remove(path: Path) -> None:
+    """A file, a link or a folder with all that is in it, if that can be had."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def sweep_beside(target: Path) -> None:
+    """Remove what killed processes left of ``target``: those that are gone and hold no lock, here or elsewhere."""
+    with contextlib.suppress(OSError):
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+            pid = left.name.split(".")[-2]
+            if pid.isdecimal() and not _is_alive(int(pid)) and _is_free(left):
+                remove(left)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _is_free(path: Path) -> bool:
+    if path.is_dir():
+        return True
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -54,6 +106,11 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    with atomic(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path | str, text: str) -> None:

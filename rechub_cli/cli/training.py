@@ -27,6 +27,18 @@ OutputFolder = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything up to the first batch; write nothing.", show_default=False)
 ]
+Resume = Annotated[
+    str,
+    typer.Option(
+        "--resume",
+        metavar="never|auto|must",
+        help="auto: go on with the run at -o, or start it; must: only go on.",
+        show_default=False,
+    ),
+]
+AllowNewData = Annotated[
+    bool, typer.Option("--allow-new-data", help="Go on though the data has changed.", show_default=False)
+]
 # flag -> (annotation, default), in the order of the help text
 FLAGS: Mapping[str, tuple[Any, Any]] = {
     "spec": (options.SpecFile, inspect.Parameter.empty),
@@ -45,6 +57,8 @@ FLAGS: Mapping[str, tuple[Any, Any]] = {
     "device": (options.Device, None),
     "threads": (options.Threads, None),
     "dry_run": (DryRun, False),
+    "resume": (Resume, "never"),
+    "allow_new_data": (AllowNewData, False),
     "overwrite": (options.Overwrite, False),
     "wait": (options.Wait, 0),
 }

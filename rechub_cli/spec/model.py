@@ -163,6 +163,8 @@ class Trainer(Section):
     scheduler: str | None = None
     scheduler_params: dict[str, Any] = {}
     clip_norm: Annotated[float, Field(gt=0)] | None = None
+    checkpoint_every_steps: Positive | None = None  # besides the one after each epoch
+    checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = 15.0
     earlystop_patience: Positive = 3
     monitor: str | dict[str, float] | None = None  # auc_click, or {auc_click: 0.7, auc_buy: 0.3} of several labels
     metrics: Names | None = None

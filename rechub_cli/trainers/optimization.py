@@ -14,6 +14,7 @@ from rechub_cli.errors import RunFailed, SpecError
 from rechub_cli.optim.build import build_optimizers
 from rechub_cli.optim.clip import clip_grad_norm_
 from rechub_cli.optim.regularization import add_regularization_grads
+from rechub_cli.trainers.restore import check_like, load_optimizer
 
 PER_BATCH = (OneCycleLR, CyclicLR)
 
@@ -152,14 +153,17 @@ class Optimization:
         """All that a resumed training needs; tensors are shared, not copied."""
         return {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [
-                {name: value for name, value in scheduler.state_dict().items() if not callable(value)}
-                for scheduler in self.schedulers
-            ],
+            "schedulers": [_plain_state(scheduler) for scheduler in self.schedulers],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError, KeyError or TypeError where it is not the state of these."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            load_optimizer(optimizer, saved)
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            check_like(_plain_state(scheduler), saved, type(scheduler).__name__)
             scheduler.load_state_dict(saved)
+
+
+def _plain_state(scheduler: Any) -> dict[str, Any]:
+    return {name: value for name, value in scheduler.state_dict().items() if not callable(value)}

@@ -30,6 +30,8 @@ class TrainRequest:
     threads: int | None = None
     dry_run: bool = False
     overwrite: bool = False
+    resume: str = "never"  # auto, must
+    allow_new_data: bool = False
     wait: float = 0
     argv: tuple[str, ...] = ()
 
