@@ -127,7 +127,7 @@ def _publish_often(folder, runs):
 def test_publishers_wait_for_each_other_and_readers_always_find_a_run(shelf, monkeypatch):
     monkeypatch.chdir(shelf)
     publish("a", "ctr/prod", Events())
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     turns = ["b", "c", "a"] * 10
     others = [context.Process(target=_publish_often, args=(shelf, turns[place:])) for place in range(3)]
     for process in others:
