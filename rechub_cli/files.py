@@ -117,3 +117,17 @@ def write_text(path: Path | str, text: str) -> None:
     """UTF-8; a file's name that is no text, and stands in it, is escaped."""
     with atomic(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         file.write(text)
+
+
+def point(link: Path, target: str | Path) -> None:
+    """Make or move a symbolic link, atomically: who reads it meanwhile finds the old target or the new one.
+
+    Raises:
+        CannotCreate: no permission, or a file system without links.
+    """
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    with creating(link):
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        os.replace(temporary, link)
+        sync_folder(link.parent)

@@ -234,6 +234,14 @@ def read_checkpoint(run: Path, pointer: Pointer = "best") -> dict[str, torch.Ten
     return _load_tensors(folder / "model.safetensors")
 
 
+def verify_checkpoint(run: Path, pointer: Pointer = "best") -> None:
+    """Raises NoInput, DataError as ``read_checkpoint`` does; nothing is loaded."""
+    name = read_pointer(run, pointer)
+    if name is None:
+        raise NoInput(f"{run} has no finished checkpoint: its training did not get that far; train again")
+    _verify(run / "checkpoints" / name, ["model.safetensors"])
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.exists():

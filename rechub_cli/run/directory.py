@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from rechub_cli.errors import CannotCreate, DataError, NoInput
-from rechub_cli.files import creating, is_leftover, remove, sweep_beside, write_text
+from rechub_cli.files import creating, is_leftover, point, remove, sweep_beside, write_text
 from rechub_cli.run import lock
 from rechub_cli.run.events import finite
+from rechub_cli.run.folder import LATEST, Folder, locate, runs_folder
 
 FORMAT = 1  # of the directory; rises when older readers cannot read it
 
@@ -144,13 +145,13 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """An existing run, to read only; nothing is locked or written.
+        """An existing run, to read only; nothing is locked or written. ``path`` may be a name, see ``locate``.
 
         Raises:
             NoInput: there is no run at ``path``.
             DataError: its ``run.json`` is damaged or of a later format.
         """
-        path = Path(path)
+        path = locate(path)
         file = path / "run.json"
         try:
             info = json.loads(file.read_text(encoding="utf-8"))
@@ -205,15 +206,12 @@ class Run:
         self._replaced.append(aside)
 
     def _point_latest(self) -> None:
-        latest = self.path.parent / "latest"
+        latest = self.path.parent / LATEST
         if latest.exists() and not latest.is_symlink():
             return
         sweep_beside(latest)
-        temporary = self.path.parent / f".latest.{os.getpid()}.tmp"
-        with contextlib.suppress(OSError):  # a file system without links: `latest` is a convenience
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(self.name)
-            os.replace(temporary, latest)
+        with contextlib.suppress(CannotCreate):  # a file system without links: `latest` is a convenience
+            point(latest, self.name)
 
 
 def check_output(output: str | None, overwrite: bool, wait: float = 0, *, locked: bool = False) -> None:
@@ -242,6 +240,8 @@ def check_output(output: str | None, overwrite: bool, wait: float = 0, *, locked
                 raise CannotCreate(f"{path} is a link, so --overwrite leaves it alone; use another -o")
             if not (path / "run.json").is_file():
                 raise CannotCreate(f"{path} is not a run directory, so --overwrite leaves it alone; use another -o")
+            if names := Folder.scan(runs_folder()).published(path):
+                raise CannotCreate(f"{path} is published as {names[0]}, so --overwrite leaves it alone; use another -o")
         elif path.exists() or path.is_symlink():
             raise CannotCreate(f"{path} is a file; -o names the run's directory")
 

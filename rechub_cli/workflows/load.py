@@ -169,7 +169,7 @@ def load(run: str | os.PathLike[str], *, device: str = "auto", plugin: bool = Fa
     """Open a run's best weights for use from Python: ``load(RUN).predict(table)``.
 
     Args:
-        run: the run directory.
+        run: the run directory, or its name in the runs folder, such as a published one.
         device: auto, cpu, cuda:0, ...
         plugin: allow the run's own model code to be imported and run.
 
@@ -184,6 +184,7 @@ def load(run: str | os.PathLike[str], *, device: str = "auto", plugin: bool = Fa
 def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events, stop: Stop) -> Trained:
     """As ``load``; a loop over its scores ends when ``stop`` is asked to."""
     run = Run.open(path)
+    path = run.path
     if run.info.get("status") == "running":
         events.emit(
             "warning",

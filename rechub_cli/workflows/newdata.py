@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli.errors import DataError, NoInput, UsageError
 from rechub_cli.run.events import Events
+from rechub_cli.run.folder import locate
 from rechub_cli.workflows.sources import warn_unseen
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def check_request(run: str, data: str | None, input_format: str) -> str:
         raise UsageError("--data - reads standard input, and nothing is piped in")
     if input_format not in FORMATS:
         raise UsageError(f"--input-format is {input_format!r}; it can be {', '.join(FORMATS)}")
-    if not Path(run).exists():
+    if not locate(run).exists():
         raise NoInput(f"{run} does not exist; RUN is a run directory, made by train-ctr, train-match or train-mtl")
     return data
 
