@@ -51,6 +51,11 @@ class Plan:
                     )
         return plan
 
+    def after(self, earlier: Plan) -> Plan:
+        """The same with the features in an earlier plan's order, and those that it lacks behind them."""
+        names = [*(name for name in earlier.features if name in self.features), *self.features]
+        return replace(self, features={name: self.features[name] for name in names})
+
     def column(self, name: str) -> str:
         return self.features[name].column or name
 
