@@ -138,6 +138,18 @@ class Plan:
         tasks = (Task(name, label.type, label.negative_rate) for name, label in self.labels.items())
         return Schema(tuple(features), tuple(tasks))
 
+    def least_schema(self, bins: dict[str, tuple[float, ...]]) -> Schema:
+        """The schema of vocabularies without values: a model of it has all the layers, and next to no rows."""
+        owners = {self.owner(name) for name, one in self.features.items() if isinstance(one, Sparse | Sequence)}
+        found: dict[str, Vocabulary | Buckets] = {
+            name: Vocabulary.empty(self.features[name].oov_buckets)  # type: ignore[union-attr]
+            for name in owners
+        }
+        for name, feature in self.features.items():
+            if isinstance(feature, Datetime):
+                found |= {f"{name}.{part}": Vocabulary.empty(1) for part in feature.parts if part not in PARTS}
+        return self.schema(found, bins)
+
     def _features(
         self, name: str, vocabularies: dict[str, Vocabulary | Buckets], bins: dict[str, tuple[float, ...]]
     ) -> Iterator[Feature]:

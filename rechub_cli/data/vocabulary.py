@@ -148,6 +148,10 @@ class Vocabulary:
     days: np.ndarray | None = None  # int32, per value, since 1970: when it was last met, where that is kept
     _index: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)  # sorted hashes, their places
 
+    @classmethod
+    def empty(cls, oov_buckets: int) -> Vocabulary:
+        return cls(pa.array([], ids.TEXT), np.zeros(0, np.int64), 0, oov_buckets)
+
     @property
     def type(self) -> pa.DataType:
         return self.values.type

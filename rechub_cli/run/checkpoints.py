@@ -145,6 +145,43 @@ def read_checkpoint(run: Path, pointer: Pointer = "best") -> dict[str, torch.Ten
         raise DataError(f"{folder / 'model.safetensors'} cannot be read: {error}; restore it or train again") from error
 
 
+def read_state(run: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights of checkpoint ``name``, and the state that ``save`` was given: data, nothing of it trusted yet.
+
+    Raises:
+        NoInput, DataError: as ``read_checkpoint``.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = run / "checkpoints" / name
+    _verify(folder, ["model.safetensors", "state.safetensors", "state.json"])
+    try:
+        rest = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = {**rest, **load_file(folder / "state.safetensors")}
+        return load_file(folder / "model.safetensors"), state
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise DataError(f"{folder} cannot be read: {error}; restore it or train again") from error
+
+
+def read_shapes(run: Path, name: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights of checkpoint ``name``, without reading them.
+
+    Raises:
+        NoInput, DataError: as ``read_checkpoint``.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = run / "checkpoints" / name / "model.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError as error:
+        raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again") from error
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}; restore it or train again") from error
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:

@@ -22,6 +22,7 @@ from rechub_cli.run.table import clock
 from rechub_cli.workflows import fitting
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.commands import check_command, command_of
+from rechub_cli.workflows.dates import dated_read, dated_spec
 from rechub_cli.workflows.history import PartEncoders, sort_log
 from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
@@ -37,6 +38,7 @@ from rechub_cli.workflows.sources import (
     cut_parts,
     open_sources,
 )
+from rechub_cli.workflows.warm_start import Start, start_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,6 +59,7 @@ class Job:
     sources: Sources
     events: Events
     stop: Stop
+    start: Start | None = None
 
     @property
     def base(self) -> Path:
@@ -105,7 +108,7 @@ def train(
         error.add_note(f"Nothing was written. Check again without training: rechub validate {request.spec}")
         raise
     stop.events = events
-    job = Job(command, request, read, spec, sources, events, stop)
+    job = Job(command, request, read, spec, sources, events, stop, start_of(request, command, read))
     if request.dry_run:
         return rehearse(job)
     run = Run.create(
@@ -121,6 +124,7 @@ def train(
             "run.start", str(run.path), {"path": str(run.path), "pid": run.info["pid"], "seed": spec.trainer.seed}
         )
         keep_spec(run, read, spec)
+        run.update(init_from=job.start and job.start.describe(), date=request.date)
         run.update(command=command, columns={column.name: text_type(column.type) for column in sources.train.schema})
         events.emit("spec.resolved", describe_spec(request, spec), {"spec": request.spec, "model": spec.model.name})
         return learn(job, run)
@@ -133,10 +137,10 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     importing = import_torch_meanwhile(job.command)
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, job.request.limit_rows)
-    encoder = fit_encoder(spec, parts, events, stop)
+    encoder = fit_encoder(spec, parts, events, stop, job.start, job.request.date)
     check_memory(encoder.schema)
     encoder.save(run.path / "encoder")
-    encoders = sort_log(encoder, parts, events, stop)
+    encoders = sort_log(encoder, parts, events, stop, job.start)
     encoders.keep(run.path, events, stop)
     loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
     run.update(data=describe_data(job.sources, parts, loaders.rows))
@@ -150,6 +154,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     model = fitting.build_model(spec, encoder.schema, job.base)
     watcher = RunWatcher(events, stop)
     trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, Checkpoints(run.path))
+    if job.start:
+        job.start.carry(encoder, model, trainer, spec, events)
     run.update(device=str(trainer.device), training=True)
     describe_model(model, trainer, events)
     if loaders.valid is None:
@@ -180,7 +186,12 @@ def read_and_resolve(request: Any, command: str | None = None) -> tuple[ReadSpec
     from rechub_cli.spec.columns import resolve_columns
     from rechub_cli.spec.read import read_spec
 
-    read = read_spec(request.spec, request.overrides, request.sugar(), column_kinds)
+    day = getattr(request, "date", None)
+
+    def columns(spec: Spec, base: Path) -> dict[str, str]:
+        return column_kinds(dated_spec(spec, day), base)
+
+    read = dated_read(read_spec(request.spec, request.overrides, request.sugar(), columns), day)
     check_command(command or command_of(read.spec, read.base), read)
     sources = open_sources(read.spec, read.base)
     spec = resolve_columns(read, sources.train.column_kinds())
@@ -239,13 +250,15 @@ def rehearse(job: Job) -> TrainOutcome:
     spec, request, events = job.spec, job.request, job.events
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, min(request.limit_rows or 10_000, 10_000))
-    encoder = fit_encoder(spec, parts, events, job.stop)
+    encoder = fit_encoder(spec, parts, events, job.stop, job.start, request.date)
     check_memory(encoder.schema)
-    encoder = sort_log(encoder, Parts(parts.train), events, job.stop).of("train")
+    encoder = sort_log(encoder, Parts(parts.train), events, job.stop, job.start).of("train")
     runtime.prepare(request.threads)
     model = fitting.build_model(spec, encoder.schema, job.base)
     watcher = RunWatcher(events, job.stop)
     trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, None)
+    if job.start:
+        job.start.carry(encoder, model, trainer, spec, events)
     describe_model(model, trainer, events)
     for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
         with fitting.blaming_foreign(model, spec.model.name):
