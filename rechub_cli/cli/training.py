@@ -24,6 +24,21 @@ OutputFolder = Annotated[
         show_default=False,
     ),
 ]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--init-from",
+        metavar="RUN",
+        help="Start from this run's best weights and vocabularies, which grow with today's new ids.",
+        show_default=False,
+    ),
+]
+AllowFresh = Annotated[
+    bool,
+    typer.Option(
+        "--allow-fresh", help="With --init-from: what RUN has no weights for starts fresh.", show_default=False
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything up to the first batch; write nothing.", show_default=False)
 ]
@@ -52,6 +67,8 @@ FLAGS: Mapping[str, tuple[Any, Any]] = {
     "valid": (options.Valid, None),
     "test": (options.Test, None),
     "date": (options.Date, None),
+    "init_from": (InitFrom, None),
+    "allow_fresh": (AllowFresh, False),
     "input_format": (options.InputFormat, "auto"),
     "limit_rows": (options.LimitRows, None),
     "device": (options.Device, None),
@@ -62,7 +79,7 @@ FLAGS: Mapping[str, tuple[Any, Any]] = {
     "overwrite": (options.Overwrite, False),
     "wait": (options.Wait, 0),
 }
-DATED = ("output", "train", "valid", "test", "items")  # paths that may hold {date}
+DATED = ("train", "valid", "test", "items")  # paths that may hold {date}, and several days
 
 
 def train_command(
@@ -85,8 +102,8 @@ def train_command(
         from rechub_cli.workflows.request import TrainRequest
 
         module, _, function = workflow.partition(":")
-        date = given.pop("date")
-        given |= {name: dated(given[name], date) for name in DATED if name in given}
+        given |= {name: dated(given[name], given["date"]) for name in DATED if name in given}
+        given |= {name: dated(given[name], given["date"], one=True) for name in ("output", "init_from")}
         request = TrainRequest(
             **{**given, "overrides": tuple(given["overrides"] or ())},
             runs_dir=os.environ.get("RECHUB_RUNS_DIR") or "runs",

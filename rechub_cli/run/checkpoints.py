@@ -209,10 +209,11 @@ def read_state(run: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str,
     """The weights of checkpoint ``name``, and the state that ``save`` was given: data, nothing of it trusted yet.
 
     Raises:
-        DataError: a file is missing or damaged.
+        NoInput, DataError: as ``read_checkpoint``.
     """
     folder = run / "checkpoints" / name
     path = folder / "state.json"
+    _verify(folder, ["model.safetensors", "state.safetensors", "state.json"])
     rest = read_json(path)
     if not isinstance(rest, dict):
         raise DataError(f"{path} is damaged: it is not a mapping; restore it or train again")
@@ -240,6 +241,24 @@ def verify_checkpoint(run: Path, pointer: Pointer = "best") -> None:
     if name is None:
         raise NoInput(f"{run} has no finished checkpoint: its training did not get that far; train again")
     _verify(run / "checkpoints" / name, ["model.safetensors"])
+
+
+def read_shapes(run: Path, name: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights of checkpoint ``name``, without reading them.
+
+    Raises:
+        NoInput, DataError: as ``read_checkpoint``.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = run / "checkpoints" / name / "model.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError as error:
+        raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again") from error
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}; restore it or train again") from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

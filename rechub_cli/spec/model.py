@@ -67,6 +67,7 @@ class Sparse(FeatureSpec):
     max_vocab: Positive | None = None
     oov_buckets: Positive = 1
     hash_buckets: Positive | None = None
+    expire: Positive | None = None  # days without being met after which an id leaves, when a run starts from another
     shares: str | None = None
     id_dropout: Rate = 0.0
 
@@ -82,6 +83,7 @@ class Dense(FeatureSpec):
     embed_dim: Positive | None = None  # of the embedded number
     n_bins: Positive = 48  # piecewise_linear
     flag_missing: bool = False  # adds a 0/1 column `<name>.missing`
+    statistics: Literal["frozen", "continue"] = "frozen"  # when a run starts from another
 
 
 class Datetime(FeatureSpec):
@@ -106,6 +108,7 @@ class Sequence(FeatureSpec):
     max_vocab: Positive | None = None
     oov_buckets: Positive = 1
     hash_buckets: Positive | None = None
+    expire: Positive | None = None
     role: Literal["input", "negatives"] = "input"  # negatives: items shown and not chosen, for `negatives: given`
 
 

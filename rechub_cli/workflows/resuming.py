@@ -23,6 +23,7 @@ from rechub_cli.run.events import Events
 from rechub_cli.run.record import epochs_told
 from rechub_cli.run.signals import Stop
 from rechub_cli.spec import overrides
+from rechub_cli.workflows.dates import dated_read, day_of
 from rechub_cli.workflows.request import TrainOutcome, TrainRequest
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Kept:
             self.run.clear(self.request.argv)
             return
         Checkpoints(self.run.path).go_back_to(self.point)
-        keep_request(self.run, str(self.asked["command"]), self.request, read, sources)
+        keep_request(self.run, str(self.asked["command"]), self.request, read, sources, self.asked["init_from_given"])
         self.run.resume(self.request.argv)
 
 
@@ -150,10 +151,26 @@ def find(run: Run, command: str, request: TrainRequest, events: Events) -> Kept:
         return Kept(run, request, None, asked)
     if not asked:
         raise DataError(f"{run.path / FILE} is missing: the run cannot go on; restore it, or train again")
-    request = replace(request, overrides=(*asked["overrides"], *request.overrides))
+    check_start(run, asked, request)
+    request = replace(
+        request,
+        overrides=(*asked["overrides"], *request.overrides),
+        date=asked["date"],
+        allow_fresh=asked["allow_fresh"],
+    )
     changed = check_changes(run, asked, request)
-    request = replace(request, limit_rows=asked["limit_rows"])
+    request = replace(request, limit_rows=asked["limit_rows"], init_from=asked["init_from"])
     return Kept(run, request, point, asked, complete=done and not changed & set(MAY_CHANGE[:2]))
+
+
+def check_start(run: Run, asked: dict[str, Any], request: TrainRequest) -> None:
+    """Raises SpecError where another day or another run to start from is named than then."""
+    for flag, now, was in (
+        ("--date", request.date, asked["date"]),
+        ("--init-from", request.init_from, asked["init_from_given"]),
+    ):
+        if now is not None and now != was:
+            raise SpecError(f"{flag} is {now} now, and {run.path} was started with {was or 'none'}; use another -o")
 
 
 def check_changes(run: Run, asked: dict[str, Any], request: TrainRequest) -> set[str]:
@@ -164,7 +181,7 @@ def check_changes(run: Run, asked: dict[str, Any], request: TrainRequest) -> set
     """
     from rechub_cli.spec.read import read_spec
 
-    read = read_spec(request.spec, request.overrides, request.sugar())
+    read = dated_read(read_spec(request.spec, request.overrides, request.sugar()), request.date)
     found = dict(differences(asked["spec"], read.spec.model_dump(mode="json")))
     if "trainer.n_epoch" in found and (read.spec.trainer.scheduler or "").lower() == "onecyclelr":
         read.fail([("trainer.n_epoch", "cannot change in a resumed run: OneCycleLR was planned for all epochs")])
@@ -190,8 +207,10 @@ def differences(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, tuple
         yield path, (was, now)
 
 
-def keep_request(run: Run, command: str, request: TrainRequest, read: ReadSpec, sources: Sources) -> None:
-    """Write down what the run is asked for, so that it can go on."""
+def keep_request(
+    run: Run, command: str, request: TrainRequest, read: ReadSpec, sources: Sources, init_from: str | None
+) -> None:
+    """Write down what the run is asked for, so that it can go on; ``init_from`` as it was given."""
     try:
         pieces = [overrides.standing_alone(piece) for piece in request.overrides]
     except overrides.BadOverride as error:  # its file went away since it was read
@@ -202,6 +221,10 @@ def keep_request(run: Run, command: str, request: TrainRequest, read: ReadSpec, 
         "command": command,
         "overrides": [*pieces, *flags],
         "limit_rows": request.limit_rows,
+        "date": str(day_of(request.date)),
+        "init_from": _whole(request.init_from),
+        "init_from_given": init_from,
+        "allow_fresh": request.allow_fresh,
         "spec": read.spec.model_dump(mode="json"),
         "data": describe(sources),
     }
@@ -218,6 +241,8 @@ def read_request(run: Run) -> dict[str, Any]:
         raise DataError(f"{path} is damaged, or of another rechub; restore it or train again")
     pieces, limit = asked.get("overrides"), asked.get("limit_rows")
     fine = isinstance(pieces, list) and all(isinstance(piece, str) and "=@" not in piece for piece in pieces)
+    fine = fine and isinstance(asked.get("date"), str) and isinstance(asked.get("allow_fresh"), bool)
+    fine = fine and all(isinstance(asked.get(key, 0), str | None) for key in ("init_from", "init_from_given"))
     fine = fine and (limit is None or (isinstance(limit, int) and limit > 0)) and isinstance(asked.get("spec"), dict)
     data = asked.get("data")
     if not fine or not isinstance(data, dict) or not all(isinstance(part, dict) for part in data.values()):
@@ -264,6 +289,11 @@ def local_code(read: ReadSpec) -> list[tuple[str, str]]:
     named = [("models", model.name), ("losses", trainer.loss), ("metrics", trainer.monitor)]
     named += [("metrics", name) for name in trainer.metrics or ()]
     return [(kind, name) for kind, name in named if isinstance(name, str) and ":" in name]
+
+
+def _whole(path: str | None) -> str | None:
+    """Where the run is that a name or a link points to now: both may point elsewhere when training goes on."""
+    return None if path is None else str(Run.open(path).path.resolve())
 
 
 def _as_override(key: str, value: Any, read: ReadSpec) -> str:

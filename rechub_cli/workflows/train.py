@@ -23,6 +23,7 @@ from rechub_cli.run.table import clock
 from rechub_cli.workflows import fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.commands import check_command, command_of
+from rechub_cli.workflows.dates import dated_read, dated_spec
 from rechub_cli.workflows.history import PartEncoders, sort_log
 from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
@@ -38,6 +39,7 @@ from rechub_cli.workflows.sources import (
     cut_parts,
     open_sources,
 )
+from rechub_cli.workflows.warm_start import Start, start_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,6 +62,7 @@ class Job:
     events: Events
     stop: Stop
     point: str | None = None  # the checkpoint of the run to go on from
+    start: Start | None = None  # what --init-from names
 
     @property
     def base(self) -> Path:
@@ -115,7 +118,8 @@ def train(
             error.add_note(f"Nothing was written. Check again without training: rechub validate {request.spec}")
             raise
         stop.events = events
-        job = Job(command, request, read, spec, sources, events, stop, kept.point if kept else None)
+        point = kept.point if kept else None
+        job = Job(command, request, read, spec, sources, events, stop, point, start_of(request, command, read))
         if request.dry_run:
             return rehearse(job)
         if kept is None:
@@ -151,7 +155,8 @@ def keep(job: Job, run: Run) -> None:
     keep_spec(run, job.read, job.spec)
     columns = {column.name: text_type(column.type) for column in job.sources.train.schema}
     run.update(command=job.command, columns=columns)
-    resuming.keep_request(run, job.command, job.request, job.read, job.sources)
+    run.update(init_from=job.start and job.start.describe(), date=job.request.date)
+    resuming.keep_request(run, job.command, job.request, job.read, job.sources, job.request.init_from)
 
 
 def learn(job: Job, run: Run) -> TrainOutcome:
@@ -161,11 +166,11 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     importing = import_torch_meanwhile(job.command)
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, job.request.limit_rows)
-    encoder = kept_encoder(job, run) or fit_encoder(spec, parts, events, stop)
+    encoder = kept_encoder(job, run) or fit_encoder(spec, parts, events, stop, job.start, job.request.date)
     check_memory(encoder.schema)
     if job.point is None:
         encoder.save(run.path / "encoder")
-    encoders = sort_log(encoder, parts, events, stop)
+    encoders = sort_log(encoder, parts, events, stop, job.start)
     encoders.keep(run.path, events, stop)
     loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
     run.update(data=describe_data(job.sources, parts, loaders.rows))
@@ -182,6 +187,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, checkpoints)
     if job.point is not None:
         resuming.restore(run, job.point, trainer, watcher)
+    elif job.start:
+        job.start.carry(encoder, model, trainer, spec, events)
     run.update(device=str(trainer.device), training=True)
     describe_model(model, trainer, events)
     if loaders.valid is None:
@@ -225,7 +232,12 @@ def read_and_resolve(request: Any, command: str | None = None) -> tuple[ReadSpec
     from rechub_cli.spec.columns import resolve_columns
     from rechub_cli.spec.read import read_spec
 
-    read = read_spec(request.spec, request.overrides, request.sugar(), column_kinds)
+    day = getattr(request, "date", None)
+
+    def columns(spec: Spec, base: Path) -> dict[str, str]:
+        return column_kinds(dated_spec(spec, day), base)
+
+    read = dated_read(read_spec(request.spec, request.overrides, request.sugar(), columns), day)
     check_command(command or command_of(read.spec, read.base), read)
     sources = open_sources(read.spec, read.base)
     spec = resolve_columns(read, sources.train.column_kinds())
@@ -284,13 +296,15 @@ def rehearse(job: Job) -> TrainOutcome:
     spec, request, events = job.spec, job.request, job.events
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, min(request.limit_rows or 10_000, 10_000))
-    encoder = fit_encoder(spec, parts, events, job.stop)
+    encoder = fit_encoder(spec, parts, events, job.stop, job.start, request.date)
     check_memory(encoder.schema)
-    encoder = sort_log(encoder, Parts(parts.train), events, job.stop).of("train")
+    encoder = sort_log(encoder, Parts(parts.train), events, job.stop, job.start).of("train")
     runtime.prepare(request.threads)
     model = fitting.build_model(spec, encoder.schema, job.base)
     watcher = RunWatcher(events, job.stop)
     trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, None)
+    if job.start:
+        job.start.carry(encoder, model, trainer, spec, events)
     describe_model(model, trainer, events)
     for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
         with fitting.blaming_foreign(model, spec.model.name):

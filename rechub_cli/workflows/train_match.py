@@ -88,6 +88,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
             trainer = match_trainer(spec, model, data, job.base, watcher, checkpoints)
             if job.point is not None:
                 resuming.restore(run, job.point, trainer, watcher)
+            elif job.start:
+                job.start.carry(data.encoder, model, trainer, spec, events)
             run.update(device=str(trainer.device), training=True)
             describe_model(model, trainer, events)
             trainer.fit(batches, valid)
@@ -99,9 +101,9 @@ def read_log(job: Job, limit: int | None, encoder: Encoder | None = None) -> Mat
     """All that is known before the model: encoder (fitted, unless given), catalogue, who had what, the log in order."""
     spec = settle(job.spec, job.sources, job.base, job.events)
     parts = cut_parts(spec, job.sources, limit)
-    encoder = encoder or fit_encoder(spec, parts, job.events, job.stop)
+    encoder = encoder or fit_encoder(spec, parts, job.events, job.stop, job.start, job.request.date)
     check_memory(encoder.schema)
-    return prepare(spec, job.sources, parts, encoder, job.events, job.stop)
+    return prepare(spec, job.sources, parts, encoder, job.events, job.stop, job.start)
 
 
 def match_trainer(
@@ -221,6 +223,8 @@ def rehearse(job: Job) -> TrainOutcome:
         job.events.emit("message", f"counted {rows:,} interactions; nothing was written")
         return TrainOutcome(None, {}, {}, [])
     trainer = match_trainer(data.spec, model, data, job.base, watcher, None)
+    if job.start:
+        job.start.carry(data.encoder, model, trainer, data.spec, job.events)
     describe_model(model, trainer, job.events)
     with tempfile.TemporaryDirectory() as folder, fitting.blaming_foreign(model, data.spec.model.name):
         for batch in data.training(data.spec.trainer.batch_size, job.base, Path(folder), job.events, job.stop):
