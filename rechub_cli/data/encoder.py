@@ -21,6 +21,7 @@ from rechub_cli.data.block import Block, Layout
 from rechub_cli.data.fit import Vocabularies, fit, moments_of
 from rechub_cli.data.numbers import Transform
 from rechub_cli.data.plan import FIRST_FIXED, Plan
+from rechub_cli.data.reference import Reference
 from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.files import write_text
@@ -46,6 +47,7 @@ class Encoder:
     transforms: dict[str, Transform]
     bins: dict[str, tuple[float, ...]]
     events: EventStore | None = None  # of the log, for histories
+    reference: Reference | None = None  # what the columns were like, right after the fit
     schema: Schema = field(init=False)
     hash: str = field(init=False)  # of everything that decides what a row becomes
     _pool: ThreadPoolExecutor = field(init=False, repr=False)
@@ -67,7 +69,8 @@ class Encoder:
         """
         plan = Plan.of(spec)
         with _threads() as pool:
-            return cls(plan, *fit(plan, rows, pool, progress).finish(pool))
+            found = fit(plan, rows, pool, progress)
+            return cls(plan, *found.finish(pool), reference=found.reference())
 
     def of_tower(self, tower: Tower) -> Encoder:
         """The same, for one tower's features only; an item has no labels."""
@@ -137,6 +140,9 @@ class Encoder:
         for job in jobs:
             job.result()
         block.values = {name: block.values[name] for name in layout.sequences}
+        for lengths, (name, values) in zip(columns[layout.lengths], block.values.items(), strict=True):
+            block.empty[name] = len(lengths) - int(np.count_nonzero(lengths))
+            block.totals[name] = len(values)
         block.rows = np.empty((table.num_rows, layout.width), np.int32)
         list(self._pool.map(partial(_transpose, columns, block.rows), range(0, table.num_rows, _TILE)))
         return block
@@ -181,6 +187,8 @@ class Encoder:
             return
         out, missing = self.transforms[name](values)
         block.rows[:, self._dense_place(name)] = out.view(np.int32)
+        measured = out if feature.transform == "log1p" else values  # as in the fit
+        block.totals[name] = float((measured if missing is None else measured[~missing]).sum(dtype=np.float64))
         if feature.flag_missing:
             flag = np.zeros(len(values), np.float32) if missing is None else missing.astype(np.float32)
             block.rows[:, self._dense_place(f"{name}.missing")] = flag.view(np.int32)
@@ -259,6 +267,8 @@ class Encoder:
             entries[key] = {"file": file, "kind": str(vocabulary.values.type), "oov_buckets": vocabulary.oov_buckets}
         state = {**self._state(), "vocabularies": entries, "schema": self.schema.to_json()}
         state["hash"] = self.with_events(None).hash
+        if self.reference is not None:
+            self.reference.save(folder)
         write_text(folder / "encoder.json", json.dumps(state, indent=1))
 
     @classmethod

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsInt
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rechub_cli.data import cells, ids, labels
 from rechub_cli.data.memory import available
 from rechub_cli.data.numbers import Moments, RowSample, Transform, bins, floats, signed_log1p
 from rechub_cli.data.plan import Plan
+from rechub_cli.data.reference import Reference
 from rechub_cli.data.vocabulary import Buckets, Counter, Vocabulary
 from rechub_cli.errors import DataError, NoInput, RunFailed
-from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse
+from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse, Vector
 
 CHUNK_ROWS = 1 << 17  # enough that the work is in Arrow and numpy, few enough that memory stays small
 
@@ -38,8 +41,12 @@ class Fit:
             if isinstance(feature, Dense) and not isinstance(feature.transform, dict)
         }
         self.sample = RowSample()
+        self.n_rows = 0
+        self.missing: dict[str, int] = {}  # rows without a value; of a sequence: that are empty
+        self.lengths: dict[str, int] = {}  # how many ids a sequence has in all
         # By vocabulary: (column, separator) -> max_len. Features that read the same cells alike are counted once.
         self.sources: dict[str, dict[tuple[str, str | None], int]] = {}
+        self.readers: dict[tuple[str, str, str | None], dict[str, int]] = {}  # those features: name -> max_len
         for name, feature in plan.features.items():
             if isinstance(feature, Sparse | Sequence):
                 cell = feature.separator if isinstance(feature, Sequence) else None
@@ -47,6 +54,7 @@ class Fit:
                 sources = self.sources.setdefault(plan.owner(name), {})
                 key = (plan.column(name), cell)
                 sources[key] = max(longest, sources.get(key, 0))
+                self.readers.setdefault((plan.owner(name), *key), {})[name] = longest
 
     def add(self, chunk: Chunk, pool: ThreadPoolExecutor) -> None:
         sampled: dict[str, np.ndarray] = {}
@@ -54,10 +62,13 @@ class Fit:
         for name, feature in self.plan.features.items():
             if isinstance(feature, Datetime):
                 jobs.append(pool.submit(self._count_parts, chunk, name, feature))
-            elif isinstance(feature, Dense) and name in self.moments:
+            elif isinstance(feature, Dense):
                 jobs.append(pool.submit(self._measure, chunk, name, feature, sampled))
+            elif isinstance(feature, Vector):
+                self._miss(name, chunk.table.column(self.plan.column(name)).null_count)
         for job in jobs:
             job.result()
+        self.n_rows += chunk.table.num_rows
         self.sample.add({name: sampled[name] for name in sorted(sampled)}, chunk.table.num_rows)
         check_labels(chunk, self.plan)
         self._check_memory()
@@ -77,29 +88,59 @@ class Fit:
         feature = self.plan.features[owner]
         for (column, separator), max_len in self.sources[owner].items():
             values = chunk.table.column(column)
+            readers = self.readers[owner, column, separator]
             if separator is not None:
-                values, _ = cells.sequence(values, separator, max_len, column)
+                values, lengths = cells.sequence(values, separator, max_len, column)
+                for name, longest in readers.items():
+                    self._miss(name, len(lengths) - np.count_nonzero(lengths))
+                    n_ids = int(np.minimum(lengths, longest).sum())
+                    self.lengths[name] = self.lengths.get(name, 0) + n_ids
             if feature.hash_buckets:  # type: ignore[union-attr]
                 kind = ids.canonical_type(values.type, column)
                 self.kinds.setdefault(owner, kind)
-                continue
-            self._count(owner, values, column)
+                given = len(values) - n_null(values)
+            else:
+                given = self._count(owner, values, column)
+            if separator is None:
+                for name in readers:
+                    self._miss(name, len(values) - given)
 
     def _count_parts(self, chunk: Chunk, name: str, feature: Datetime) -> None:
         values = moments_of(chunk, self.plan.column(name), feature)
+        self._miss(name, values.null_count)
         for part in feature.parts:
             if part not in cells.PARTS:
                 self._count(f"{name}.{part}", cells.part(values, part), name)
 
-    def _count(self, key: str, values: pa.Array | pa.ChunkedArray, column: str) -> None:
-        self.counters.setdefault(key, Counter()).add(*ids.tally(values, column), column)
+    def _count(self, key: str, values: pa.Array | pa.ChunkedArray, column: str) -> int:
+        """How many of the values are not null."""
+        different, counts = ids.tally(values, column)
+        self.counters.setdefault(key, Counter()).add(different, counts, column)
+        return int(counts.sum())
+
+    def _miss(self, name: str, n: SupportsInt) -> None:
+        self.missing[name] = self.missing.get(name, 0) + int(n)
 
     def _measure(self, chunk: Chunk, name: str, feature: Dense, sampled: dict[str, np.ndarray]) -> None:
         column = self.plan.column(name)
         values = floats(chunk.table.column(column), column)
+        if name not in self.moments:  # bucketized
+            self._miss(name, np.count_nonzero(np.isnan(values)))
+            return
         if feature.transform == "quantile" or feature.embedding == "piecewise_linear":
             sampled[name] = values
         self.moments[name].add(signed_log1p(values) if feature.transform == "log1p" else values)
+
+    def reference(self) -> Reference:
+        """What the columns were like, for later rows to be compared with."""
+        columns = {name: {"missing": n / self.n_rows} for name, n in self.missing.items()}
+        for name, n_ids in self.lengths.items():
+            columns[name]["length"] = n_ids / self.n_rows
+        for name, moments in self.moments.items():
+            columns[name] = {"missing": 1 - moments.count / self.n_rows}
+            if moments.count and math.isfinite(moments.std):
+                columns[name] |= {"mean": moments.mean, "std": moments.std}
+        return Reference(self.n_rows, columns)
 
     def finish(
         self, pool: ThreadPoolExecutor
@@ -141,6 +182,12 @@ def fit(plan: Plan, rows: Rows, pool: ThreadPoolExecutor, progress: Callable[[in
     if n_rows == 0:
         raise NoInput("the training data has no rows; check the files and the filter")
     return state
+
+
+def n_null(values: pa.Array | pa.ChunkedArray) -> int:
+    """How many are null or NaN."""
+    n = int(values.null_count)
+    return n + (pc.sum(pc.is_nan(values)).as_py() or 0) if pa.types.is_floating(values.type) else n
 
 
 def check_labels(chunk: Chunk, plan: Plan) -> None:
