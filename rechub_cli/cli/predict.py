@@ -52,6 +52,8 @@ def predict(
     device: options.Device = None,
     threads: options.Threads = None,
     plugin: options.Plugin = False,
+    allow_drift: options.AllowDrift = False,
+    allow_drift_of: options.AllowDriftOf = None,
     overwrite: options.Overwrite = False,
     gates: Gates = False,
 ) -> None:
@@ -59,6 +61,7 @@ def predict(
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.dates import dated
+    from rechub_cli.workflows.drift import allowed_of
     from rechub_cli.workflows.predict import PredictRequest, predict
 
     if output == "-" and console.output.json:
@@ -81,6 +84,7 @@ def predict(
                 device=device or os.environ.get("RECHUB_DEVICE") or None,
                 threads=threads,
                 plugin=plugin,
+                allowed=allowed_of(allow_drift, allow_drift_of),
                 overwrite=overwrite,
                 gates=gates,
             ),

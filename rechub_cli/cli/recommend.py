@@ -60,12 +60,15 @@ def recommend(
     device: options.Device = None,
     threads: options.Threads = None,
     plugin: options.Plugin = False,
+    allow_drift: options.AllowDrift = False,
+    allow_drift_of: options.AllowDriftOf = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write the best items of each user: rows of user, rank, item and score."""
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.dates import dated
+    from rechub_cli.workflows.drift import allowed_of
     from rechub_cli.workflows.recommend import RecommendRequest, recommend
 
     if output == "-" and console.output.json:
@@ -90,6 +93,7 @@ def recommend(
                 device=device or os.environ.get("RECHUB_DEVICE") or None,
                 threads=threads,
                 plugin=plugin,
+                allowed=allowed_of(allow_drift, allow_drift_of),
                 overwrite=overwrite,
             ),
             Events(console),

@@ -13,6 +13,7 @@ from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import fitting
 from rechub_cli.workflows.capacity import check_memory
+from rechub_cli.workflows.drift import keep_valid
 from rechub_cli.workflows.loaders import fit_encoder
 from rechub_cli.workflows.match_data import MatchData, prepare
 from rechub_cli.workflows.match_spec import is_counting, metrics_of, mode_of, settle
@@ -86,6 +87,7 @@ def learn(job: Job, run: Run) -> TrainOutcome:
             run.update(device=str(trainer.device), training=True)
             describe_model(model, trainer, events)
             trainer.fit(batches, valid)
+        keep_valid(run.path, valid)
         test = compare(model, data, queries, job.base, watcher, run)
     return finish(job, run, watcher, test, time.monotonic() - started)
 
