@@ -133,7 +133,8 @@ class Fit:
 
     def reference(self) -> Reference:
         """What the columns were like, for later rows to be compared with."""
-        columns = {name: {"missing": n / self.n_rows} for name, n in self.missing.items()}
+        counted = [name for name in self.plan.features if name in self.missing]
+        columns = {name: {"missing": self.missing[name] / self.n_rows} for name in counted}
         for name, n_ids in self.lengths.items():
             columns[name]["length"] = n_ids / self.n_rows
         for name, moments in self.moments.items():

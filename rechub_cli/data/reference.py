@@ -36,7 +36,7 @@ class Reference:
     def with_valid(self, met: Tally) -> Reference:
         """With what only other rows than training's can tell: unseen values, and histories as they are when served."""
         columns = {name: dict(measures) for name, measures in self.columns.items()}
-        for name in met.names:
+        for name in sorted(met.names):
             shares = met.shares(name)
             known = columns.setdefault(name, {})
             columns[name] = {**shares, **known} | ({"unseen": shares["unseen"]} if "unseen" in shares else {})

@@ -166,17 +166,18 @@ def check_drift(trained: Trained, met: Tally, events: Events, allowed: Allowed, 
     """
     from rechub_cli.data.reference import Reference
 
-    drift = compare(Reference.load(trained.run.path / "encoder"), met, what)
+    reference = Reference.load(trained.run.path / "encoder")
+    drift = compare(reference, met, what, list(trained.encoder.plan.features))
     drift.tell(events)
     drift.raise_if_broken(allowed)
     return drift
 
 
-def compare(reference: Reference | None, met: Tally, what: str = LOG) -> Drift:
-    """Every column's measures beside those of training."""
+def compare(reference: Reference | None, met: Tally, what: str = LOG, order: Sequence[str] = ()) -> Drift:
+    """Every column's measures beside those of training; the columns named by ``order`` first."""
     shifts: list[Shift] = []
     if met.rows:
-        for name in met.names:
+        for name in [*(name for name in order if name in met.names), *sorted({*met.names} - {*order})]:
             known: Mapping[str, float] = {} if reference is None else reference.columns.get(name, {})
             for measure, now in met.shares(name).items():
                 shift = Shift(name, measure, now, known.get(measure), known.get("std"))

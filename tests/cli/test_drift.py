@@ -1,12 +1,16 @@
 """New rows that are no longer what the model learnt from: told, and an error where no score can be trusted."""
 
 import json
+import shutil
+import sys
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from real_command import SPEC, clicks
+
+from rechub_cli.cli import app
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +26,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    from real_command import rechub
-
-    ended = rechub("train-ctr", "spec.yaml", "-o", "run", "--epochs", "1", cwd=folder)
-    assert ended.code == 0, ended.err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["rechub", "train-ctr", "spec.yaml", "-o", "run", "--epochs", "1"])
+        assert app.run() == 0
     return folder / "run"
 
 
@@ -127,12 +131,11 @@ def test_every_column_is_listed_with_v_and_in_the_log_file(here, run, folder, tm
     shown = here(*command, "-v", cwd=tmp_path).err
     for text in ((tmp_path / "log").read_text(), shown):
         lines = [line for line in text.splitlines() if "data.column" in line]
-        assert [line.split()[3] for line in lines] == ["user_id", "item_id", "hist", "price"]
+        assert [line.split()[3] for line in lines] == ["user_id", "item_id", "price", "hist"]
         assert "unseen     0.0% (1.0%)" in lines[1]
 
 
 def test_a_run_of_an_earlier_version_has_nothing_to_compare_with(here, run, folder, tmp_path):
-    import shutil
 
     shutil.copytree(run, tmp_path / "old")
     (tmp_path / "old" / "encoder" / "reference.json").unlink()
