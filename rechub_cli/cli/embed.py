@@ -80,7 +80,7 @@ def embed(
 
     if output == "-" and console.output.json:
         raise UsageError("--json and --output - both want standard output; leave one out")
-    with Stop(console.interrupted) as stop:
+    with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = embed(
             EmbedRequest(
                 run=run,
@@ -101,7 +101,7 @@ def embed(
                 allowed=allowed_of(allow_drift, allow_drift_of),
                 overwrite=overwrite,
             ),
-            Events(console),
+            events,
             stop,
             stdout=console.stdout if output == "-" else None,
         )

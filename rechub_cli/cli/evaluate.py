@@ -78,7 +78,7 @@ def evaluate(
     from rechub_cli.workflows.drift import allowed_of
     from rechub_cli.workflows.evaluate import EvaluateRequest, evaluate
 
-    with Stop(console.interrupted) as stop:
+    with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = evaluate(
             EvaluateRequest(
                 run=run,
@@ -97,7 +97,7 @@ def evaluate(
                 plugin=plugin,
                 allowed=allowed_of(allow_drift, allow_drift_of),
             ),
-            Events(console),
+            events,
             stop,
         )
     console.close_view()

@@ -66,7 +66,7 @@ def predict(
 
     if output == "-" and console.output.json:
         raise UsageError("--json and --output - both want standard output; leave one out")
-    with Stop(console.interrupted) as stop:
+    with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = predict(
             PredictRequest(
                 run=run,
@@ -88,7 +88,7 @@ def predict(
                 overwrite=overwrite,
                 gates=gates,
             ),
-            Events(console),
+            events,
             stop,
             stdout=console.stdout if output == "-" else None,
         )

@@ -73,7 +73,7 @@ def recommend(
 
     if output == "-" and console.output.json:
         raise UsageError("--json and --output - both want standard output; leave one out")
-    with Stop(console.interrupted) as stop:
+    with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = recommend(
             RecommendRequest(
                 run=run,
@@ -96,7 +96,7 @@ def recommend(
                 allowed=allowed_of(allow_drift, allow_drift_of),
                 overwrite=overwrite,
             ),
-            Events(console),
+            events,
             stop,
             stdout=console.stdout if output == "-" else None,
         )

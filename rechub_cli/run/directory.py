@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from typing import IO, Any
 from rechub_cli.errors import Busy, CannotCreate, DataError, NoInput
 from rechub_cli.files import creating, write_text
 from rechub_cli.run.events import finite
+from rechub_cli.run.safe_text import redacted_data
 
 FORMAT = 1  # of the directory; rises when older readers cannot read it
 
@@ -34,6 +36,7 @@ class Run:
         self._replaced: Path | None = None  # the run that --overwrite moved aside
         self._made_parents: list[Path] = []
         self._had_cache = self.cache.exists()
+        self._turn = threading.RLock()  # of the heartbeat and of the command
 
     @property
     def name(self) -> str:
@@ -108,10 +111,12 @@ class Run:
         return cls(path, info)
 
     def update(self, **changes: Any) -> None:
-        """Change ``run.json``, atomically."""
-        self.info.update(changes)
-        data, nonfinite = finite(self.info)
-        write_text(self.path / "run.json", json.dumps(data | ({"nonfinite": nonfinite} if nonfinite else {}), indent=2))
+        """Change ``run.json``, atomically; secrets are taken out at this door."""
+        with self._turn:
+            self.info.update(changes)
+            data, nonfinite = finite(redacted_data(self.info))
+            data |= {"nonfinite": nonfinite} if nonfinite else {}
+            write_text(self.path / "run.json", json.dumps(data, indent=2))
 
     def finish(self, status: str, exit_code: int, **changes: Any) -> None:
         """The run's last word: status done | failed | interrupted. A done run becomes ``latest``."""

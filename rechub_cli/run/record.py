@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import IO, Any
 
 from rechub_cli.files import creating, write_text
 from rechub_cli.run.curves import page
 from rechub_cli.run.events import Event, Progress
+from rechub_cli.run.safe_text import printable, redacted
 from rechub_cli.run.table import metrics_csv, table_text
 
 MOST_POINTS = 2000
@@ -16,6 +18,24 @@ MOST_POINTS = 2000
 def open_log(path: Path) -> IO[str]:
     """For lines, each written through at once; a name that is no UTF-8 text cannot break them."""
     return open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
+
+
+class CleanLog(io.TextIOBase):
+    """A log for what others print, too, tracebacks included: without secrets and control characters."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._file.write(printable(redacted(text)))
+        return len(text)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class Record:
@@ -29,7 +49,7 @@ class Record:
         self._ticks = 0
         with creating(folder):
             self._events = open_log(folder / "events.jsonl")
-            self.log = open_log(folder / "train.log")
+            self.log = CleanLog(open_log(folder / "train.log"))
 
     def event(self, event: Event) -> None:
         with creating(self.folder):
