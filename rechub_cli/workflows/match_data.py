@@ -43,9 +43,8 @@ class MatchData:
     def n_rows(self) -> dict[str, int | None]:
         """By part, where it is known."""
         fitted = self.encoder.reference
-        return {name: rows.count_rows() for name, rows in self.rows.items()} | (
-            {"train": fitted.rows} if fitted else {}
-        )
+        counts = {name: rows.count_rows() for name, rows in self.rows.items()}
+        return counts if fitted is None else {**counts, "train": fitted.rows}
 
     def encoder_of(self, part: str) -> Encoder:
         """The user tower's, whose histories end before the part's rows do."""
