@@ -29,6 +29,7 @@ from rechub_cli.cli.train_mtl import train_mtl
 from rechub_cli.cli.validate import validate
 from rechub_cli.cli.version import version
 from rechub_cli.run.events import Event
+from rechub_cli.run.safe_text import printable, redacted
 
 EPILOG = """Exit codes: 0 done; 1 run failed; 2 usage; 3 check failed; 65 bad data; 66 no input; 69 device, package
 or plugin missing; 70 bug; 73 cannot write; 75 busy; 78 bad spec; 130, 143, 141 stopped by a signal or a closed pipe."""
@@ -97,8 +98,9 @@ def usage(error: typer.TyperException) -> int:
         say(text)
         return code
     if "json" in wanted_log_format():
-        say(Event("error", text, "error", {"code": "usage", "exit": code}).to_json())
+        say(Event("error", redacted(text), "error", {"code": "usage", "exit": code}).to_json())
         return code
+    text = printable(redacted(text))
     context = getattr(error, "ctx", None)
     where = context.command_path if context is not None else "rechub"
     say(f"error: {text[0].lower()}{text[1:]}\nSee: {where} --help")

@@ -22,6 +22,7 @@ from rechub_cli.cli import options
 from rechub_cli.cli.console import Console, Output, hush_stdout, say
 from rechub_cli.errors import CannotCreate, RechubError
 from rechub_cli.run.events import Event
+from rechub_cli.run.safe_text import printable, redacted
 
 BROKEN_PIPE, INTERRUPTED, INTERNAL = 141, 130, 70
 VARIABLES = ("RUNS_DIR", "DATA", "DEVICE", "LOG_FORMAT", "LOG_LEVEL", "PROGRESS", "PLUGINS", "DEBUG", "NO_COLOR")
@@ -105,7 +106,7 @@ def _fail(console: Console | None, error: BaseException, exit_code: int, cause: 
     if isinstance(error, KeyboardInterrupt):
         error = RechubError("interrupted")
     if console is None:
-        say(f"error: {error}")
+        say(f"error: {printable(redacted(str(error)))}")
     else:
         console.error(error, exit_code)
     return exit_code

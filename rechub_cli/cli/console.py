@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rechub_cli.errors import CannotCreate, RechubError, UsageError
 from rechub_cli.run.events import Event, Progress, finite
+from rechub_cli.run.safe_text import printable, redacted
 from rechub_cli.run.signals import notice
 
 if TYPE_CHECKING:
@@ -72,13 +73,13 @@ class Console:
     # results, on standard output
 
     def result(self, text: str) -> None:
-        """A line of the result."""
-        self.write((text + "\n").encode("utf-8", "surrogateescape"))
+        """A line of the result, or several; what a terminal would obey is escaped."""
+        self.write((printable(text) + "\n").encode("utf-8", "surrogateescape"))
 
     def document(self, content: Mapping[str, Any]) -> None:
         """The one JSON document of ``--json``."""
         data, nonfinite = finite({"v": 1, **content})
-        self.result(json.dumps(data | ({"nonfinite": nonfinite} if nonfinite else {}), indent=2, ensure_ascii=False))
+        self.result(json.dumps(data | ({"nonfinite": nonfinite} if nonfinite else {}), indent=2))
 
     def write(self, data: bytes) -> None:
         if self.output.quiet >= 2:
@@ -126,7 +127,7 @@ class Console:
     def hint(self, text: str) -> None:
         """What to do next: for a person at a terminal only."""
         if self.pretty and not self.output.quiet:
-            say(f"  {text}")
+            say(f"  {printable(text)}")
 
     def interrupted(self, number: int) -> None:
         """Called inside a signal handler: one line, straight to the descriptor."""
@@ -141,7 +142,7 @@ class Console:
     def log(self, text: str) -> None:
         """Output of code that is not ours; seen with -v."""
         if self.output.verbose:
-            say(text)
+            say(printable(text))
 
     def _keep(self, event: Event) -> None:
         if self._log:
@@ -165,6 +166,7 @@ class Console:
         else:
             kind, text = "internal", f"internal error: {type(error).__name__}: {text}"
             text += "\nThis is a bug in rechub; please report it. For the traceback run again with -vv."
+        text = redacted(text)
         event = Event("error", text, "error", {"code": kind, "exit": exit_code}, self._seq + 1, self._run or None)
         if not self._told:
             self._keep(event)
@@ -173,10 +175,11 @@ class Console:
                 say(event.to_json())
         else:
             head = paint("error:", RED, self.color)
+            notes = [printable(redacted(note)) for note in notes]
             if notes:
                 notes = [*notes[:-1], f"{notes[-1]}      (exit {exit_code})"]
-            say("\n".join([f"{head} {text.rstrip()}", *([""] if notes else []), *notes]))
-        story = "".join(traceback.format_exception(error)).rstrip()
+            say("\n".join([f"{head} {printable(text.rstrip())}", *([""] if notes else []), *notes]))
+        story = printable(redacted("".join(traceback.format_exception(error)).rstrip()))
         if self.output.verbose >= 2 or os.environ.get("RECHUB_DEBUG") == "1":
             say(story)
         if self._log and kind == "internal" and self.output.log_format != "json":

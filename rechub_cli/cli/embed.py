@@ -67,17 +67,20 @@ def embed(
     device: options.Device = None,
     threads: options.Threads = None,
     plugin: options.Plugin = False,
+    allow_drift: options.AllowDrift = False,
+    allow_drift_of: options.AllowDriftOf = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write the vectors of a retrieval model's users or items, under their own ids."""
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.dates import dated
+    from rechub_cli.workflows.drift import allowed_of
     from rechub_cli.workflows.embed import EmbedRequest, embed
 
     if output == "-" and console.output.json:
         raise UsageError("--json and --output - both want standard output; leave one out")
-    with Stop(console.interrupted) as stop:
+    with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = embed(
             EmbedRequest(
                 run=run,
@@ -95,9 +98,10 @@ def embed(
                 device=device or os.environ.get("RECHUB_DEVICE") or None,
                 threads=threads,
                 plugin=plugin,
+                allowed=allowed_of(allow_drift, allow_drift_of),
                 overwrite=overwrite,
             ),
-            Events(console),
+            events,
             stop,
             stdout=console.stdout if output == "-" else None,
         )

@@ -68,14 +68,17 @@ def evaluate(
     device: options.Device = None,
     threads: options.Threads = None,
     plugin: options.Plugin = False,
+    allow_drift: options.AllowDrift = False,
+    allow_drift_of: options.AllowDriftOf = None,
 ) -> None:
     """Compute a trained model's metrics on labelled data."""
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.dates import dated
+    from rechub_cli.workflows.drift import allowed_of
     from rechub_cli.workflows.evaluate import EvaluateRequest, evaluate
 
-    with Stop(console.interrupted) as stop:
+    with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = evaluate(
             EvaluateRequest(
                 run=run,
@@ -92,8 +95,9 @@ def evaluate(
                 device=device or os.environ.get("RECHUB_DEVICE") or None,
                 threads=threads,
                 plugin=plugin,
+                allowed=allowed_of(allow_drift, allow_drift_of),
             ),
-            Events(console),
+            events,
             stop,
         )
     console.close_view()

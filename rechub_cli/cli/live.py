@@ -7,6 +7,7 @@ from typing import Any
 
 from rechub_cli.cli.console import DIM, GREEN, RED, YELLOW, paint, say
 from rechub_cli.run.events import Event, Progress
+from rechub_cli.run.safe_text import one_line, printable
 from rechub_cli.run.table import cell, heading
 
 HIDDEN = {"progress", "epoch.start", "checkpoint.saved"}  # the bar and the table say it
@@ -49,10 +50,10 @@ class Live:
         sign = paint(glyph if self.utf8 else f"{word:<5}", code, self.color)
         kind = event.event.partition(".")[0]
         label = LABELS.get(event.event, kind) if event.level == "info" else kind
-        return f"{sign} {label:<9} {event.msg}"
+        return f"{sign} {label:<9} {printable(event.msg)}"
 
     def _row(self, event: Event) -> None:
-        data = event.data
+        data = {one_line(name): value for name, value in event.data.items()}
         names = [name for name in data if name not in ("best", "lr") and not name.startswith(BESIDE)]
         widths = [max(len(heading(name)), 8 if name.startswith(("train_", "val_")) else 7) for name in names]
         if names != self._columns:

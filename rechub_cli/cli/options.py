@@ -16,6 +16,27 @@ _OUTPUT = "Output"
 _DATA = "Data"
 _SPEC = "Spec overrides"
 
+# Drift, on every command that uses a run
+AllowDrift = Annotated[
+    bool,
+    typer.Option(
+        "--allow-drift",
+        help="Go on where a column is empty now, or its ids are unseen.",
+        show_default=False,
+        rich_help_panel=_DATA,
+    ),
+]
+AllowDriftOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-drift-of",
+        metavar="COLUMNS",
+        help="The same for some columns: a,b; repeat.",
+        show_default=False,
+        rich_help_panel=_DATA,
+    ),
+]
+
 # Output, on every command
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=_OUTPUT)]
 Quiet = Annotated[

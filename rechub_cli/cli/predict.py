@@ -52,6 +52,8 @@ def predict(
     device: options.Device = None,
     threads: options.Threads = None,
     plugin: options.Plugin = False,
+    allow_drift: options.AllowDrift = False,
+    allow_drift_of: options.AllowDriftOf = None,
     overwrite: options.Overwrite = False,
     gates: Gates = False,
 ) -> None:
@@ -59,11 +61,12 @@ def predict(
     from rechub_cli.run.events import Events
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.dates import dated
+    from rechub_cli.workflows.drift import allowed_of
     from rechub_cli.workflows.predict import PredictRequest, predict
 
     if output == "-" and console.output.json:
         raise UsageError("--json and --output - both want standard output; leave one out")
-    with Stop(console.interrupted) as stop:
+    with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = predict(
             PredictRequest(
                 run=run,
@@ -81,10 +84,11 @@ def predict(
                 device=device or os.environ.get("RECHUB_DEVICE") or None,
                 threads=threads,
                 plugin=plugin,
+                allowed=allowed_of(allow_drift, allow_drift_of),
                 overwrite=overwrite,
                 gates=gates,
             ),
-            Events(console),
+            events,
             stop,
             stdout=console.stdout if output == "-" else None,
         )

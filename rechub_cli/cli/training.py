@@ -97,6 +97,7 @@ def train_command(
 
     def run(console: Console, **given: Any) -> None:
         from rechub_cli.run.events import Events
+        from rechub_cli.run.safe_text import redacted_data
         from rechub_cli.run.signals import Stop
         from rechub_cli.workflows.dates import dated
         from rechub_cli.workflows.request import TrainRequest
@@ -108,10 +109,10 @@ def train_command(
             **{**given, "overrides": tuple(given["overrides"] or ())},
             runs_dir=os.environ.get("RECHUB_RUNS_DIR") or "runs",
             default_device=os.environ.get("RECHUB_DEVICE") or None,
-            argv=tuple(sys.argv),
+            argv=tuple(redacted_data(sys.argv)),
         )
-        with Stop(console.interrupted) as stop:
-            outcome = getattr(importlib.import_module(module), function)(request, Events(console), stop)
+        with Stop(console.interrupted) as stop, Events(console) as events:
+            outcome = getattr(importlib.import_module(module), function)(request, events, stop)
         console.close_view()
         if console.output.json:
             console.document(outcome.to_json())

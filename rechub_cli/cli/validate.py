@@ -33,7 +33,7 @@ def validate(
     from rechub_cli.workflows.dates import dated
     from rechub_cli.workflows.validate import ValidateRequest, validate
 
-    with Stop(console.interrupted) as stop:
+    with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = validate(
             ValidateRequest(
                 spec=spec,
@@ -47,7 +47,7 @@ def validate(
                 runs_dir=os.environ.get("RECHUB_RUNS_DIR") or "runs",
                 print_only=print_spec,
             ),
-            Events(console),
+            events,
             stop,
         )
     console.close_view()

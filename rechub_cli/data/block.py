@@ -92,6 +92,8 @@ class Block:
     values: dict[str, np.ndarray] = field(default_factory=dict)
     unseen: dict[str, int] = field(default_factory=dict)  # ids of values that training did not have, by feature
     missing: dict[str, int] = field(default_factory=dict)  # nulls, by feature
+    empty: dict[str, int] = field(default_factory=dict)  # rows that have none, by sequence
+    totals: dict[str, float] = field(default_factory=dict)  # sum of a number's values; how many ids a sequence has
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rechub_cli.data.block import Layout
+from rechub_cli.data.tally import Tally
 from rechub_cli.errors import RunFailed
 from rechub_cli.files import write_text
 
@@ -32,6 +33,12 @@ class Stats:
     unseen: dict[str, int]  # by feature: values that training did not have
     missing: dict[str, int]  # by feature: nulls
     label_mean: dict[str, float]  # over the rows that have the label; NaN where none has
+    empty: dict[str, int] = field(default_factory=dict)  # by sequence: rows that have none
+    totals: dict[str, float] = field(default_factory=dict)  # by feature: as in a Block
+
+    @property
+    def met(self) -> Tally:
+        return Tally(self.n_rows, self.unseen, self.missing, self.empty, self.totals)
 
     def unseen_share(self, name: str) -> float:
         return self.unseen.get(name, 0) / self.n_rows

@@ -17,6 +17,7 @@ import pyarrow as pa
 from rechub_cli.data.block import Block, RowEncoder
 from rechub_cli.data.blocks import BLOCK_ROWS, FORMAT, Blocks, Stats, values_file
 from rechub_cli.data.fit import CHUNK_ROWS
+from rechub_cli.data.tally import Tally
 from rechub_cli.errors import NoInput
 from rechub_cli.files import creating, sync_folder
 
@@ -85,8 +86,7 @@ class _Writer:
         self.checksums: dict[str, list[int]] = {name: [] for name in names}
         self.starts: dict[str, list[int]] = {name: [0] for name in sequences}
         self.n_rows = 0
-        self.unseen: dict[str, int] = {}
-        self.missing: dict[str, int] = {}
+        self.met = Tally()
         self.label_sums = np.zeros(self.layout.n_labels)
         self.label_counts = np.zeros(self.layout.n_labels, np.int64)
 
@@ -107,9 +107,7 @@ class _Writer:
                 self.starts[name][-1] += last - first
             self.n_rows += stop - at
             at = stop
-        for counted, new in ((self.unseen, block.unseen), (self.missing, block.missing)):
-            for name, n in new.items():
-                counted[name] = counted.get(name, 0) + n
+        self.met.add(block)
         given = ~np.isnan(block.labels)
         self.label_sums += np.where(given, block.labels, 0).sum(0, dtype=np.float64)
         self.label_counts += given.sum(0)
@@ -120,7 +118,8 @@ class _Writer:
                 os.fsync(file.fileno())
         with np.errstate(invalid="ignore"):
             means = dict(zip(self.labels, (self.label_sums / self.label_counts).tolist(), strict=True))
-        stats = Stats(self.n_rows, self.unseen, self.missing, means)
+        met = self.met
+        stats = Stats(self.n_rows, met.unseen, met.missing, means, met.empty, met.totals)
         Blocks(self.folder, self.layout, self.n_rows, self.starts, self.checksums, stats).save_header()
 
     def _write(self, name: str, data: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from rechub_cli.data.block import Block, Layout
 from rechub_cli.data.fit import Clock, Fitted, Vocabularies, fit, moments_of
 from rechub_cli.data.numbers import Moments, Transform
 from rechub_cli.data.plan import FIRST_FIXED, Plan
+from rechub_cli.data.reference import Reference
 from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.files import write_text
@@ -48,6 +49,7 @@ class Encoder:
     bins: dict[str, tuple[float, ...]]
     events: EventStore | None = None  # of the log, for histories
     moments: dict[str, Moments] = field(default_factory=dict)  # of all rows so far, for a later fit
+    reference: Reference | None = None  # what the columns were like, right after the fit
     schema: Schema = field(init=False)
     hash: str = field(init=False)  # of everything that decides what a row becomes
     _pool: ThreadPoolExecutor = field(init=False, repr=False)
@@ -89,8 +91,9 @@ class Encoder:
         day = ((today or datetime.now(UTC).date()) - date(1970, 1, 1)).days
         clock = Clock(spec.time, unit) if spec.time else Clock(today=day)
         with _threads() as pool:
-            found = fit(plan, rows, pool, progress, known, clock).finish(pool)
-        return cls(plan, found.vocabularies, found.transforms, found.bins, moments=found.moments)
+            state = fit(plan, rows, pool, progress, known, clock)
+            reference, found = state.reference(), state.finish(pool)
+        return cls(plan, found.vocabularies, found.transforms, found.bins, moments=found.moments, reference=reference)
 
     def fitted(self, plan: Plan, fresh: Collection[str] = ()) -> Fitted:
         """What was found for the features that ``plan`` has too, but for the ``fresh``."""
@@ -168,6 +171,9 @@ class Encoder:
         for job in jobs:
             job.result()
         block.values = {name: block.values[name] for name in layout.sequences}
+        for lengths, (name, values) in zip(columns[layout.lengths], block.values.items(), strict=True):
+            block.empty[name] = len(lengths) - int(np.count_nonzero(lengths))
+            block.totals[name] = len(values)
         block.rows = np.empty((table.num_rows, layout.width), np.int32)
         list(self._pool.map(partial(_transpose, columns, block.rows), range(0, table.num_rows, _TILE)))
         return block
@@ -212,6 +218,8 @@ class Encoder:
             return
         out, missing = self.transforms[name](values)
         block.rows[:, self._dense_place(name)] = out.view(np.int32)
+        measured = out if feature.transform == "log1p" else values  # as in the fit
+        block.totals[name] = float((measured if missing is None else measured[~missing]).sum(dtype=np.float64))
         if feature.flag_missing:
             flag = np.zeros(len(values), np.float32) if missing is None else missing.astype(np.float32)
             block.rows[:, self._dense_place(f"{name}.missing")] = flag.view(np.int32)
@@ -291,6 +299,8 @@ class Encoder:
         state = {**self._state(), "vocabularies": entries, "schema": self.schema.to_json()}
         state["hash"] = self.with_events(None).hash
         state["moments"] = {name: asdict(moments) for name, moments in self.moments.items() if moments.count}
+        if self.reference is not None:
+            self.reference.save(folder)
         write_text(folder / "encoder.json", json.dumps(state, indent=1))
 
     @classmethod

@@ -7,22 +7,25 @@ numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsInt
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rechub_cli.data import cells, ids, labels
 from rechub_cli.data.memory import available
 from rechub_cli.data.moments import days
 from rechub_cli.data.numbers import Moments, RowSample, Transform, bins, floats, signed_log1p
 from rechub_cli.data.plan import Plan
+from rechub_cli.data.reference import Reference
 from rechub_cli.data.vocabulary import Buckets, Counter, Vocabulary
 from rechub_cli.errors import DataError, NoInput, RunFailed
-from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse
+from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse, Vector
 
 CHUNK_ROWS = 1 << 17  # enough that the work is in Arrow and numpy, few enough that memory stays small
 
@@ -69,8 +72,12 @@ class Fit:
         }
         self.frozen = {name for name in self.moments if name in self.earlier.transforms and not self._goes_on(name)}
         self.sample = RowSample()
+        self.n_rows = 0
+        self.missing: dict[str, int] = {}  # rows without a value; of a sequence: that are empty
+        self.lengths: dict[str, int] = {}  # how many ids a sequence has in all
         # By vocabulary: (column, separator) -> max_len. Features that read the same cells alike are counted once.
         self.sources: dict[str, dict[tuple[str, str | None], int]] = {}
+        self.readers: dict[tuple[str, str, str | None], dict[str, int]] = {}  # those features: name -> max_len
         for name, feature in plan.features.items():
             if isinstance(feature, Sparse | Sequence):
                 cell = feature.separator if isinstance(feature, Sequence) else None
@@ -78,6 +85,7 @@ class Fit:
                 sources = self.sources.setdefault(plan.owner(name), {})
                 key = (plan.column(name), cell)
                 sources[key] = max(longest, sources.get(key, 0))
+                self.readers.setdefault((plan.owner(name), *key), {})[name] = longest
 
         self.expires = {owner for owner in self.sources if plan.features[owner].expire}  # type: ignore[union-attr]
         for owner, vocabulary in self.earlier.vocabularies.items():
@@ -95,10 +103,13 @@ class Fit:
         for name, feature in self.plan.features.items():
             if isinstance(feature, Datetime):
                 jobs.append(pool.submit(self._count_parts, chunk, name, feature))
-            elif isinstance(feature, Dense) and name in self.moments:
+            elif isinstance(feature, Dense):
                 jobs.append(pool.submit(self._measure, chunk, name, feature, sampled))
+            elif isinstance(feature, Vector):
+                self._miss(name, chunk.table.column(self.plan.column(name)).null_count)
         for job in jobs:
             job.result()
+        self.n_rows += chunk.table.num_rows
         self.sample.add({name: sampled[name] for name in sorted(sampled)}, chunk.table.num_rows)
         check_labels(chunk, self.plan)
         self._check_memory()
@@ -127,36 +138,67 @@ class Fit:
         when = when if owner in self.expires else None
         for (column, separator), max_len in self.sources[owner].items():
             values, whens = chunk.table.column(column), when
+            readers = self.readers[owner, column, separator]
             if separator is not None:
                 values, lengths = cells.sequence(values, separator, max_len, column)
                 whens = None if when is None else np.repeat(when, lengths)
+                for name, longest in readers.items():
+                    self._miss(name, len(lengths) - np.count_nonzero(lengths))
+                    n_ids = int(np.minimum(lengths, longest).sum())
+                    self.lengths[name] = self.lengths.get(name, 0) + n_ids
             if feature.hash_buckets:  # type: ignore[union-attr]
                 kind = ids.canonical_type(values.type, column)
                 self.kinds.setdefault(owner, kind)
-                continue
-            self._count(owner, values, column, whens)
+                given = len(values) - n_null(values)
+            else:
+                given = self._count(owner, values, column, whens)
+            if separator is None:
+                for name in readers:
+                    self._miss(name, len(values) - given)
 
     def _count_parts(self, chunk: Chunk, name: str, feature: Datetime) -> None:
         values = moments_of(chunk, self.plan.column(name), feature)
+        self._miss(name, values.null_count)
         for part in feature.parts:
             if part not in cells.PARTS:
                 self._count(f"{name}.{part}", cells.part(values, part), name)
 
-    def _count(self, key: str, values: pa.Array | pa.ChunkedArray, column: str, when: np.ndarray | None = None) -> None:
-        """``when``: the day of each value."""
+    def _count(self, key: str, values: pa.Array | pa.ChunkedArray, column: str, when: np.ndarray | None = None) -> int:
+        """How many of the values are not null. ``when``: the day of each value."""
         if key not in self.counters:
             self.counters[key] = Counter.after(None, when is not None)
         if when is None:
-            self.counters[key].add(*ids.tally(values, column), column)
+            different, counts = ids.tally(values, column)
+            self.counters[key].add(different, counts, column)
         else:
-            self.counters[key].add(*ids.tally_days(values, when, column))
+            different, counts, _, last = ids.tally_days(values, when, column)
+            self.counters[key].add(different, counts, column, last)
+        return int(counts.sum())
+
+    def _miss(self, name: str, n: SupportsInt) -> None:
+        self.missing[name] = self.missing.get(name, 0) + int(n)
 
     def _measure(self, chunk: Chunk, name: str, feature: Dense, sampled: dict[str, np.ndarray]) -> None:
         column = self.plan.column(name)
         values = floats(chunk.table.column(column), column)
+        if name not in self.moments:  # bucketized
+            self._miss(name, np.count_nonzero(np.isnan(values)))
+            return
         if (feature.transform == "quantile" or feature.embedding == "piecewise_linear") and name not in self.frozen:
             sampled[name] = values
         self.moments[name].add(signed_log1p(values) if feature.transform == "log1p" else values)
+
+    def reference(self) -> Reference:
+        """What the columns were like, for later rows to be compared with; before ``finish`` adds earlier ones."""
+        counted = [name for name in self.plan.features if name in self.missing]
+        columns = {name: {"missing": self.missing[name] / self.n_rows} for name in counted}
+        for name, n_ids in self.lengths.items():
+            columns[name]["length"] = n_ids / self.n_rows
+        for name, moments in self.moments.items():
+            columns[name] = {"missing": 1 - moments.count / self.n_rows}
+            if moments.count and math.isfinite(moments.std):
+                columns[name] |= {"mean": moments.mean, "std": moments.std}
+        return Reference(self.n_rows, columns)
 
     def finish(self, pool: ThreadPoolExecutor) -> Fitted:
         keys = [*self.sources, *(key for key in self.counters if key not in self.sources)]
@@ -220,6 +262,12 @@ def fit(
     if n_rows == 0:
         raise NoInput("the training data has no rows; check the files and the filter")
     return state
+
+
+def n_null(values: pa.Array | pa.ChunkedArray) -> int:
+    """How many are null or NaN."""
+    n = int(values.null_count)
+    return n + (pc.sum(pc.is_nan(values)).as_py() or 0) if pa.types.is_floating(values.type) else n
 
 
 def check_labels(chunk: Chunk, plan: Plan) -> None:

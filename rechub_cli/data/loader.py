@@ -15,6 +15,7 @@ from rechub_cli.data.block import Block, RowEncoder, concatenate, take
 from rechub_cli.data.blocks import BLOCK_ROWS, BlockReader, Blocks
 from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.data.prefetch import prefetch
+from rechub_cli.data.tally import Tally
 from rechub_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class StreamLoader:
 
     The Arrow columns named by ``keep`` travel beside their rows (None where none is asked for). ``shuffle`` draws each
     batch from a window of as many rows as the Loader's, which later rows refill; it depends on (seed, epoch) only.
-    ``unseen``, ``missing`` and ``rows`` count what was met.
+    ``met`` counts what was met, ``rows`` are those so far.
     """
 
     def __init__(
@@ -155,9 +156,7 @@ class StreamLoader:
     ) -> None:
         self.source, self.encoder, self.batch_size = rows, encoder, batch_size
         self.keep, self.labels, self.shuffle, self.seed = list(keep), labels, shuffle, seed
-        self.rows = 0  # so far, in this iteration
-        self.unseen: dict[str, int] = {}
-        self.missing: dict[str, int] = {}
+        self.met = Tally()  # so far, in this iteration
         self._epoch, self._step = 0, 0
 
     def __len__(self) -> int:
@@ -167,6 +166,18 @@ class StreamLoader:
             raise TypeError("the number of rows is not known before they are read")
         return max(-(-n // self.batch_size) - (n % self.batch_size == 1 and n > 1), 0)
 
+    @property
+    def rows(self) -> int:
+        return self.met.rows
+
+    @property
+    def unseen(self) -> dict[str, int]:
+        return self.met.unseen
+
+    @property
+    def missing(self) -> dict[str, int]:
+        return self.met.missing
+
     def set_position(self, epoch: int, step: int = 0) -> None:
         """The next iteration gives the batches of ``epoch`` from ``step`` on; later ones go on with the epoch after."""
         self._epoch, self._step = epoch, step
@@ -174,7 +185,7 @@ class StreamLoader:
     def __iter__(self) -> Iterator[tuple[Batch, pa.Table | None]]:
         epoch, step = self._epoch, self._step
         self._epoch, self._step = epoch + 1, 0
-        self.rows, self.unseen, self.missing = 0, {}, {}
+        self.met = Tally()
         return prefetch(islice(self._batches(epoch), step, None), _SPARE)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Batch, pa.Table | None]]:
@@ -186,7 +197,7 @@ class StreamLoader:
         for chunk in chain(self.source.tables(list(dict.fromkeys(columns)), CHUNK_ROWS), [None]):
             if chunk is not None:
                 block, table = self.encoder.encode(chunk, labels=self.labels), chunk.table.select(self.keep)
-                self._count(block)
+                self.met.add(block)
                 if waiting is not None:
                     block, table = concatenate([waiting[0], block]), pa.concat_tables([waiting[1], table])
             elif waiting is not None:
@@ -209,9 +220,3 @@ class StreamLoader:
         if not self.keep:
             return None
         return table.take(rows) if self.shuffle else table.slice(rows[0], len(rows))
-
-    def _count(self, block: Block) -> None:
-        self.rows += len(block)
-        for counted, new in ((self.unseen, block.unseen), (self.missing, block.missing)):
-            for name, n in new.items():
-                counted[name] = counted.get(name, 0) + n

@@ -155,7 +155,9 @@ class MatchEncoder:
         if self.item is not None:
             past = 0 if self._past is None else block.rows[:, lengths.start + self._past]
             added.append(np.broadcast_to(past, len(chunk)))
-            added.append(self.catalogue.places(_column(chunk, self.item)))
+            places = self.catalogue.places(_column(chunk, self.item))
+            block.unseen.setdefault(self.item, int(np.count_nonzero(places < 0)))
+            added.append(places)
         if added:
             block.rows = np.concatenate([block.rows, np.stack(added, axis=1).astype(np.int32)], axis=1)
         return block

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from rechub_cli.files import creating, is_leftover, point, remove, sweep_beside,
 from rechub_cli.run import lock
 from rechub_cli.run.events import finite
 from rechub_cli.run.folder import LATEST, Folder, locate, runs_folder
+from rechub_cli.run.safe_text import redacted_data
 
 FORMAT = 1  # of the directory; rises when older readers cannot read it
 
@@ -33,6 +35,7 @@ class Run:
         self._replaced: list[Path] = []  # runs that --overwrite moved aside, the newest last
         self._made_parents: list[Path] = []
         self._had_cache = self.cache.exists()
+        self._turn = threading.RLock()  # of the heartbeat and of the command
 
     @property
     def name(self) -> str:
@@ -169,10 +172,12 @@ class Run:
         return cls(path, info)
 
     def update(self, **changes: Any) -> None:
-        """Change ``run.json``, atomically."""
-        self.info.update(changes)
-        data, nonfinite = finite(self.info)
-        write_text(self.path / "run.json", json.dumps(data | ({"nonfinite": nonfinite} if nonfinite else {}), indent=2))
+        """Change ``run.json``, atomically; secrets are taken out at this door."""
+        with self._turn:
+            self.info.update(changes)
+            data, nonfinite = finite(redacted_data(self.info))
+            data |= {"nonfinite": nonfinite} if nonfinite else {}
+            write_text(self.path / "run.json", json.dumps(data, indent=2))
 
     def finish(self, status: str, exit_code: int, **changes: Any) -> None:
         """The run's last word: status done | failed | interrupted. A done run becomes ``latest``."""

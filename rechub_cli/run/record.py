@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import IO, Any
 from rechub_cli.files import creating, write_text
 from rechub_cli.run.curves import page
 from rechub_cli.run.events import Event, Progress
+from rechub_cli.run.safe_text import printable, redacted
 from rechub_cli.run.table import metrics_csv, table_text
 
 MOST_POINTS = 2000
@@ -20,6 +22,24 @@ MOST_POINTS = 2000
 def open_log(path: Path) -> IO[str]:
     """For lines, each written through at once; a name that is no UTF-8 text cannot break them."""
     return open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
+
+
+class CleanLog(io.TextIOBase):
+    """A log for what others print, too, tracebacks included: without secrets and control characters."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._file.write(printable(redacted(text)))
+        return len(text)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class Record:
@@ -36,7 +56,7 @@ class Record:
             end_whole(folder / "events.jsonl", torn=False)
             end_whole(folder / "train.log", torn=True)
             self._events = open_log(folder / "events.jsonl")
-            self.log = open_log(folder / "train.log")
+            self.log = CleanLog(open_log(folder / "train.log"))
 
     def event(self, event: Event) -> None:
         with creating(self.folder):

@@ -7,6 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rechub_cli.run.safe_text import one_line
+
 Row = Mapping[str, Any]  # one epoch: epoch, step, train_loss, val_..., lr, rows_per_s, seconds, best
 
 
@@ -27,10 +29,11 @@ def table_text(rows: Sequence[Row]) -> str:
     """The table of epochs in plain text, at its natural width."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     names = [name for name in columns(rows) if name != "best"]
-    table = Table(*[heading(name) for name in names], box=box.SIMPLE_HEAD)
+    table = Table(*[escape(one_line(heading(name))) for name in names], box=box.SIMPLE_HEAD)
     for column in table.columns:
         column.justify = "right"
         column.no_wrap = True

@@ -11,9 +11,10 @@ from rechub_cli.errors import DataError, UsageError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import retrieval
+from rechub_cli.workflows.drift import ITEMS, NOTHING, USERS, Allowed, Drift, check_drift
 from rechub_cli.workflows.fitting import blaming_foreign
 from rechub_cli.workflows.load import Trained, open_trained
-from rechub_cli.workflows.newdata import check_request, open_data, prepare_threads, report_unseen
+from rechub_cli.workflows.newdata import check_request, open_data, prepare_threads
 from rechub_cli.workflows.sources import check_counts, limited
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class EmbedRequest:
     threads: int | None = None
     plugin: bool = False
     overwrite: bool = False
+    allowed: Allowed = NOTHING  # drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,12 @@ class EmbedOutcome:
     rows: int
     dim: int
     index: dict[str, Any] | None
+    drift: Drift | None = None  # None: of the run's own catalogue
 
     def to_json(self) -> dict[str, Any]:
-        found = {"output": self.output, "manifest": self.manifest, "rows": self.rows, "dim": self.dim}
+        found: dict[str, Any] = {"output": self.output, "manifest": self.manifest, "rows": self.rows, "dim": self.dim}
+        if self.drift is not None:
+            found["drift"] = self.drift.to_json()
         return found if self.index is None else {**found, "index": self.index}
 
 
@@ -85,6 +90,7 @@ def embed(request: EmbedRequest, events: Events, stop: Stop, stdout: IO[bytes] |
     stop.events = events
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
     check_vectors(trained)
+    request.allowed.check(trained)
     prepare_threads(request.threads)
     users = request.mode == "user"
     rows: Rows | None = None
@@ -115,8 +121,9 @@ def embed(request: EmbedRequest, events: Events, stop: Stop, stdout: IO[bytes] |
             writer.write(ids, vectors, interests)
             events.tick(Progress("embed", export.done, total))
             stop.check()
-    if export.loader is not None:
-        report_unseen(export.loader, events)
+        drift = None
+        if export.loader is not None:
+            drift = check_drift(trained, export.loader.met, events, request.allowed, USERS if users else ITEMS)
     if users:
         retrieval.tell_unknown(export.unknown, export.done, "they all get the same vector", events)
     elif export.unknown:
@@ -130,7 +137,7 @@ def embed(request: EmbedRequest, events: Events, stop: Stop, stdout: IO[bytes] |
     if output != "-":
         manifest = retrieval.describe(trained, export.mode, export.columns, writer, export.interests)
         path = str(replace(manifest, files=described(Path(output), writer.files)).save(Path(output)))
-    return EmbedOutcome(output, path, writer.rows, export.columns.dim, writer.index)
+    return EmbedOutcome(output, path, writer.rows, export.columns.dim, writer.index, drift)
 
 
 def embed_table(trained: Trained, table: Any, mode: str, batch_size: int) -> pa.Table:

@@ -14,13 +14,13 @@ from rechub_cli.errors import CheckFailed, SpecError, UsageError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.spec.tasks import split_label
+from rechub_cli.workflows.drift import NOTHING, UNKNOWN, Allowed, Drift, check_drift
 from rechub_cli.workflows.load import Trained, open_trained
 from rechub_cli.workflows.newdata import (
     check_columns,
     check_request,
     open_data,
     prepare_threads,
-    report_unseen,
     with_newer,
 )
 from rechub_cli.workflows.sources import check_counts, counted, limited
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rechub_cli.data.loader import StreamLoader
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_NAME = r"[\w@\[\]]+"
+_NAME = r"[\w@\[\]]+|drift\.\w+\.\S+"
 _COMPARISON = re.compile(rf"\s*({_NAME})\s*(>=|<=|==|!=|>|<)\s*({_NUMBER})\s*")
 _RANGE = re.compile(rf"\s*({_NAME})\s+in\s+({_NUMBER})\s*\.\.\s*({_NUMBER})\s*")
 
@@ -53,6 +53,7 @@ class EvaluateRequest:
     history: tuple[str, ...] = ()
     exclude_seen: bool = False  # retrieval: rank without what each user had in train and valid
     candidates: str | None = None  # retrieval: all, uniform:N or popularity:N
+    allowed: Allowed = NOTHING  # drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +64,23 @@ class EvaluateOutcome:
     rows: int
     metrics: dict[str, float]
     gates: tuple[Gate, ...] = ()
+    drift: Drift = UNKNOWN
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All that a gate can name: metrics, and ``drift.unseen.item_id`` and the like."""
+        return {**self.metrics, **self.drift.values}
 
     def to_json(self) -> dict[str, Any]:
-        gates = [
-            {"flag": gate.flag, "condition": gate.text, "passed": gate.passes(self.metrics)} for gate in self.gates
-        ]
-        return {"run": self.run, "rows": self.rows, "metrics": self.metrics, "gates": gates}
+        gates = [{"flag": gate.flag, "condition": gate.text, "passed": gate.passes(self.values)} for gate in self.gates]
+        found = {"run": self.run, "rows": self.rows, "metrics": self.metrics, "gates": gates}
+        return {**found, "drift": self.drift.to_json()}
 
     def raise_if_failed(self) -> None:
         """Raises CheckFailed naming every gate that did not let these metrics pass."""
-        failed = [gate for gate in self.gates if not gate.passes(self.metrics)]
+        failed = [gate for gate in self.gates if not gate.passes(self.values)]
         if failed:
-            values = [gate.value(self.metrics) for gate in failed]
+            values = [gate.value(self.values) for gate in failed]
             told = [
                 f"{gate.flag} '{gate.text}': {gate.metric} is {'undefined' if math.isnan(value) else f'{value:.6g}'}"
                 for gate, value in zip(failed, values, strict=True)
@@ -140,7 +146,8 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     gates += [Gate.parse("--fail-if", text) for text in request.fail_if]
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
     judge: Judge = ranking.Judge(trained) if trained.catalogue is not None else LabelJudge(trained)
-    judge.choose(request, [gate.metric for gate in gates])
+    request.allowed.check(trained)
+    judge.choose(request, [gate.metric for gate in gates if not gate.metric.startswith("drift.")])
     needed = [*judge.columns, *event_columns(trained.encoder)]
     source = open_data(trained, data, request.input_format, condition=trained.spec.data.filter, needed=needed)
     check_columns(data, source, judge.columns)
@@ -150,10 +157,10 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     loader = judge.loader(rows, request.batch_size or trained.spec.trainer.batch_size)
     with blaming_foreign(trained.model, trained.spec.model.name, "scoring"):
         metrics = judge.measure(counted(loader, events, "evaluate", rows.count_rows()))
-    report_unseen(loader, events)
+    drift = check_drift(trained, loader.met, events, request.allowed)
     said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     events.emit("eval.result", f"{loader.rows:,} rows  {said}", {"rows": loader.rows, **metrics})
-    return EvaluateOutcome(request.run, loader.rows, metrics, tuple(gates))
+    return EvaluateOutcome(request.run, loader.rows, metrics, tuple(gates), drift)
 
 
 class Judge(Protocol):

@@ -41,6 +41,13 @@ class MatchData:
     seen: dict[str, Interactions]  # by part: what its users had before it; `later`: before what comes next
     events: EventStore | None  # of all parts, where there are histories
 
+    @property
+    def n_rows(self) -> dict[str, int | None]:
+        """By part, where it is known."""
+        fitted = self.encoder.reference
+        counts = {name: rows.count_rows() for name, rows in self.rows.items()}
+        return counts if fitted is None else {**counts, "train": fitted.rows}
+
     def encoder_of(self, part: str) -> Encoder:
         """The user tower's, whose histories end before the part's rows do."""
         user = self.encoder.of_tower("user")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rechub_cli.errors import DataError, NoInput, UsageError
-from rechub_cli.run.events import Events
 from rechub_cli.run.folder import locate
-from rechub_cli.workflows.sources import warn_unseen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,8 +133,3 @@ def prepare_threads(threads: int | None) -> None:
     from rechub_cli.trainers import runtime
 
     runtime.prepare(threads)
-
-
-def report_unseen(loader: Any, events: Events) -> None:
-    """Say how much of the data the model had never seen."""
-    warn_unseen("the data", loader.unseen, loader.rows, events)

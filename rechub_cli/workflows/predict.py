@@ -11,6 +11,7 @@ from rechub_cli.errors import UsageError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import ranking
+from rechub_cli.workflows.drift import NOTHING, Allowed, Drift, check_drift
 from rechub_cli.workflows.fitting import blaming_foreign
 from rechub_cli.workflows.load import Trained, open_trained
 from rechub_cli.workflows.newdata import (
@@ -18,7 +19,6 @@ from rechub_cli.workflows.newdata import (
     check_request,
     open_data,
     prepare_threads,
-    report_unseen,
     with_newer,
 )
 from rechub_cli.workflows.sources import check_counts, limited
@@ -49,6 +49,7 @@ class PredictRequest:
     overwrite: bool = False
     history: tuple[str, ...] = ()
     gates: bool = False  # write how each task mixes the experts, too
+    allowed: Allowed = NOTHING  # drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,10 @@ class PredictOutcome:
 
     output: str
     rows: int
+    drift: Drift
 
     def to_json(self) -> dict[str, Any]:
-        return {"output": self.output, "rows": self.rows}
+        return {"output": self.output, "rows": self.rows, "drift": self.drift.to_json()}
 
 
 def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[bytes] | None = None) -> PredictOutcome:
@@ -78,6 +80,7 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
         check_target(Path(request.output), request.overwrite)
     stop.events = events
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
+    request.allowed.check(trained)
     if request.gates:
         ask_for_gates(trained)
     source = open_data(trained, data, request.input_format)
@@ -116,9 +119,9 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
             events.tick(Progress("predict", done, total))
         if done == 0:
             writer.write(no_rows(source, request.keep, scoring.names))
-    report_unseen(loader, events)
+        drift = check_drift(trained, loader.met, events, request.allowed)
     events.emit("output.written", f"{request.output}  {done:,} rows", {"path": request.output, "rows": done})
-    return PredictOutcome(request.output, done)
+    return PredictOutcome(request.output, done, drift)
 
 
 class Scoring(Protocol):

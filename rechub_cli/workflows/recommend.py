@@ -12,10 +12,11 @@ from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import retrieval
 from rechub_cli.workflows.candidates import Candidates, candidates
+from rechub_cli.workflows.drift import NOTHING, USERS, Allowed, Drift, check_drift
 from rechub_cli.workflows.embed import GOOD_RECALL
 from rechub_cli.workflows.fitting import blaming_foreign
 from rechub_cli.workflows.load import Trained, open_trained
-from rechub_cli.workflows.newdata import check_request, open_data, prepare_threads, report_unseen
+from rechub_cli.workflows.newdata import check_request, open_data, prepare_threads
 from rechub_cli.workflows.sources import check_counts, limited
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class RecommendRequest:
     threads: int | None = None
     plugin: bool = False
     overwrite: bool = False
+    allowed: Allowed = NOTHING  # drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,11 @@ class RecommendOutcome:
     output: str
     users: int
     rows: int
+    drift: Drift
 
     def to_json(self) -> dict[str, Any]:
-        return {"output": self.output, "users": self.users, "rows": self.rows}
+        found = {"output": self.output, "users": self.users, "rows": self.rows}
+        return {**found, "drift": self.drift.to_json()}
 
 
 def recommend(
@@ -83,6 +87,7 @@ def recommend(
     stop.events = events
     trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
     retrieval.catalogue_of(trained)
+    request.allowed.check(trained)
     newer = retrieval.open_history(trained, request.history, request.input_format)
     if newer and trained.encoder.plan.histories:
         trained = trained.with_history(*newer)
@@ -114,13 +119,13 @@ def recommend(
             stop.check()
         if not answers.users:
             writer.write(answers.schema.empty_table())
-    report_unseen(answers.loader, events)
+        drift = check_drift(trained, answers.loader.met, events, request.allowed, USERS)
     retrieval.tell_unknown(answers.unknown, answers.users, "they all get the same items", events)
     if answers.recall is not None:
         tell_recall(answers.recall, request.k, events)
     said = {"path": output, "users": answers.users, "rows": done}
     events.emit("output.written", f"{output}  {done:,} items for {answers.users:,} users", said)
-    return RecommendOutcome(output, answers.users, done)
+    return RecommendOutcome(output, answers.users, done, drift)
 
 
 def recommend_table(

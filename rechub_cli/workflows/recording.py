@@ -19,6 +19,7 @@ from rechub_cli.run.checkpoints import read_pointer
 from rechub_cli.run.directory import Run, describe_failure
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import Record
+from rechub_cli.run.status import Status, environment
 from rechub_cli.spec.render import resolved_yaml
 from rechub_cli.workflows.version import versions
 
@@ -34,17 +35,19 @@ def recording(run: Run, events: Events, resume: str) -> Iterator[Record]:
 
     A fault of the spec or the data that shows before training undoes the run: nothing was written.
     """
-    record = Record(run.path)
+    record, status = Record(run.path), Status(run)
     try:
         events.attach(record, run.name)
+        events.listeners.append(status)
+        run.update(environment={**environment(), "cwd": str(Path.cwd()), "git": git_commit(Path.cwd())}, **status.now())
         with stray_output(record, events):
             yield record
     except Interrupted as error:
         if last := read_pointer(run.path, "last"):
             events.emit("checkpoint.saved", f"last = {last}", {"last": last})
         ended = {"status": "interrupted", "exit": error.exit_code, "resume": resume}
-        events.emit("run.end", f"interrupted; go on with: {resume}", ended)
-        run.finish("interrupted", error.exit_code)
+        events.emit("run.end", f"interrupted; go on with: {resume}", ended, level="warn")
+        run.finish("interrupted", error.exit_code, **status.now())
         error.add_note(f"The run is kept. Go on with: {resume}")
         raise
     except BaseException as error:
@@ -58,12 +61,13 @@ def recording(run: Run, events: Events, resume: str) -> Iterator[Record]:
             events.emit("error", str(error), {"code": getattr(error, "kind", "internal"), "exit": code}, level="error")
             ended = {"status": "failed", "exit": code, "resume": resume}
             events.emit("run.end", f"failed; go on with: {resume}", ended, level="error")
-            run.finish("failed", code, error=dict(describe_failure(error)))
+            run.finish("failed", code, error=dict(describe_failure(error)), **status.now())
         error.add_note(f"The log, with the traceback: {run.path / 'train.log'}")
         raise
     else:
-        run.finish("done", 0)
+        run.finish("done", 0, **status.now())
     finally:
+        events.detach(record, status)
         record.close()
         run.close()
 
@@ -160,7 +164,9 @@ def describe_data(sources: Sources, parts: Parts, rows: Mapping[str, int | None]
         if part is not None:
             source = getattr(sources, name) or sources.train
             files = [file.name for file in source.files]
-            found[name] = {"files": files, "rows": rows.get(name), "fingerprint": part.fingerprint()}
+            count = rows.get(name)
+            count = part.count_rows() if count is None else count
+            found[name] = {"files": files, "rows": count, "fingerprint": part.fingerprint()}
     return found
 
 

@@ -24,6 +24,7 @@ from rechub_cli.workflows import fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.commands import check_command, command_of
 from rechub_cli.workflows.dates import dated_read, dated_spec
+from rechub_cli.workflows.drift import keep_valid
 from rechub_cli.workflows.history import PartEncoders, sort_log
 from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
@@ -195,6 +196,7 @@ def learn(job: Job, run: Run) -> TrainOutcome:
         warn_no_validation(events)
     with fitting.blaming_foreign(model, spec.model.name):
         trainer.fit(loaders.train, loaders.valid)
+        keep_valid(run.path, loaders.valid)
         test = score_test(spec, parts, encoders, trainer, job.base, run, events)
     return finish(job, run, watcher, test, time.monotonic() - started)
 

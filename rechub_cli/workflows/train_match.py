@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli import plugins
 from rechub_cli.run.directory import Run
-from rechub_cli.run.events import Events
+from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
+from rechub_cli.workflows.drift import keep_valid
 from rechub_cli.workflows.loaders import fit_encoder
 from rechub_cli.workflows.match_data import MatchData, prepare
 from rechub_cli.workflows.match_spec import is_counting, metrics_of, mode_of, settle
@@ -63,7 +64,9 @@ def learn(job: Job, run: Run) -> TrainOutcome:
         data.encoder.save(run.path / "encoder")
     data.save(run.path)
     features = data.spec.model_dump(mode="json")["features"]
-    run.update(spec={**run.info["spec"], "features": features}, data=describe_data(job.sources, data.parts, {}))
+    run.update(
+        spec={**run.info["spec"], "features": features}, data=describe_data(job.sources, data.parts, data.n_rows)
+    )
     queries: dict[str, Any] = {
         part: data.queries(part, batch_size, run.cache, events, stop) for part in ("valid", "test") if part in data.rows
     }
@@ -93,6 +96,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
             run.update(device=str(trainer.device), training=True)
             describe_model(model, trainer, events)
             trainer.fit(batches, valid)
+        keep_valid(run.path, valid)
+        events.tick(Progress("test", 0, None))
         test = compare(model, data, queries, job.base, watcher, run)
     return finish(job, run, watcher, test, time.monotonic() - started)
 
