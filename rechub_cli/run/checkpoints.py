@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rechub_cli.errors import DataError, NoInput
-from rechub_cli.files import creating, sync_folder, write_text
+from rechub_cli.files import creating, read_json, read_text, sync_folder, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -118,8 +118,8 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 def read_pointer(run: Path, pointer: Pointer | str) -> str | None:
     """The name of the checkpoint that ``best`` or ``last`` names; None where there is none."""
     try:
-        name = (run / pointer).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        name = read_text(run / pointer).strip()
+    except (OSError, ValueError):
         return None
     return name if re.fullmatch(r"step-\d+(-\d+)?", name) else None
 
@@ -148,7 +148,7 @@ def read_checkpoint(run: Path, pointer: Pointer = "best") -> dict[str, torch.Ten
 def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         if manifest["format"] != 1:
             raise DataError(f"{path} is of format {manifest['format']!r}; this rechub reads format 1: update rechub")
         return manifest

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from rechub_cli.errors import Busy, CannotCreate, DataError, NoInput
-from rechub_cli.files import creating, write_text
+from rechub_cli.files import creating, read_json, write_text
+from rechub_cli.run.contents import check_contents
 from rechub_cli.run.events import finite
 
 FORMAT = 1  # of the directory; rises when older readers cannot read it
@@ -93,7 +94,8 @@ class Run:
         path = Path(path)
         file = path / "run.json"
         try:
-            info = json.loads(file.read_text(encoding="utf-8"))
+            check_contents(path)
+            info = read_json(file)
         except (FileNotFoundError, NotADirectoryError) as error:
             found = "has no run.json" if path.exists() else "does not exist"
             raise NoInput(f"{path} is not a run directory: it {found}") from error
