@@ -9,13 +9,17 @@ import contextlib
 import errno
 import fcntl
 import glob
+import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from rechub_cli.errors import CannotCreate
+
+MOST_BYTES = 32 << 20  # of a file that is read as a whole: parsed, it takes some fifty times as much
 
 
 @contextlib.contextmanager
@@ -131,3 +135,31 @@ def point(link: Path, target: str | Path) -> None:
         temporary.symlink_to(target)
         os.replace(temporary, link)
         sync_folder(link.parent)
+
+
+def read_text(path: Path | str) -> str:
+    """A small UTF-8 file that may be anybody's: a pipe does not make us wait, a device does not fill the memory.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: it is larger than MOST_BYTES, or not UTF-8.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
+    return content.decode("utf-8")
+
+
+def read_json(path: Path | str) -> Any:
+    """What a small JSON file holds.
+
+    Raises:
+        OSError, ValueError: as ``read_text``; it is not JSON, or nested too deep.
+    """
+    try:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error

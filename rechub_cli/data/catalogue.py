@@ -23,6 +23,7 @@ from rechub_cli.data.encoder import Encoder
 from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.data.join import LookUp
 from rechub_cli.data.source import Source, Stats
+from rechub_cli.data.stored import read_stored
 from rechub_cli.data.types import plain
 from rechub_cli.data.vocabulary import Vocabulary
 from rechub_cli.errors import DataError, NoInput, RunFailed
@@ -143,7 +144,7 @@ class Catalogue:
     def load(cls, path: Path | str, encoder: Encoder, item: str) -> Catalogue:
         """Raises RunFailed where the file is not what ``save`` wrote."""
         try:
-            table = pq.read_table(path, memory_map=False)
+            table = read_stored(path)
             counts = torch.from_numpy(ids.whole(table.column(_COUNTS)).cast(pa.int64()).to_numpy().copy())
             if pc.count_distinct(table.column(item)).as_py() != len(table):
                 raise ValueError("an item stands twice")

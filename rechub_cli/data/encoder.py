@@ -25,7 +25,7 @@ from rechub_cli.data.plan import FIRST_FIXED, Plan
 from rechub_cli.data.reference import Reference
 from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import DataError, RunFailed
-from rechub_cli.files import write_text
+from rechub_cli.files import read_json, write_text
 from rechub_cli.schema import FIRST_UNSEEN, MISSING, Schema
 from rechub_cli.spec.model import AnyFeature, Datetime, Dense, Label, Sequence, Sparse, Spec, Tower, Vector
 
@@ -308,7 +308,7 @@ class Encoder:
         """Raises RunFailed where the folder is not whole: every value is checked, and the whole against its hash."""
         path = Path(folder) / "encoder.json"
         try:
-            state = json.loads(path.read_text("utf-8"))
+            state = read_json(path)
             if state["format"] != FORMAT:
                 raise ValueError(f"format {state['format']} is not {FORMAT}, which this version reads")
             plan = Plan(

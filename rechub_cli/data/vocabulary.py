@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rechub_cli.data import ids
+from rechub_cli.data.stored import read_stored
 from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.files import atomic
 from rechub_cli.schema import FIRST_UNSEEN, MISSING
@@ -224,7 +225,7 @@ class Vocabulary:
     def load(cls, path: Path, kind: str, oov_buckets: int) -> Vocabulary:
         """Raises RunFailed where the file is not a vocabulary that ``save`` wrote."""
         try:
-            table = pq.read_table(path, memory_map=False)
+            table = read_stored(path)
             values, counts, numbers = (ids.whole(table.column(name)) for name in ("value", "count", "id"))
             values, counts = values.cast(ids.CANONICAL[kind]), counts.cast(pa.int64()).to_numpy()
             size = len(numbers) - numbers.null_count

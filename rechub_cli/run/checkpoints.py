@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rechub_cli.errors import DataError, NoInput
-from rechub_cli.files import creating, sync_folder, write_text
+from rechub_cli.files import creating, read_json, read_text, sync_folder, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Pointer = Literal["best", "last"]
 FILES = ("model.safetensors", "state.safetensors", "state.json")
-MOST_JSON = 256 << 20  # bytes; the state of a training is far below
 
 
 class Checkpoints:
@@ -193,8 +192,8 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 def read_pointer(run: Path, pointer: Pointer | str) -> str | None:
     """The name of the checkpoint that ``best`` or ``last`` names; None where there is none."""
     try:
-        name = (run / pointer).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        name = read_text(run / pointer).strip()
+    except (OSError, ValueError):
         return None
     return name if _order(name) else None
 
@@ -214,7 +213,7 @@ def read_state(run: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str,
     folder = run / "checkpoints" / name
     path = folder / "state.json"
     _verify(folder, ["model.safetensors", "state.safetensors", "state.json"])
-    rest = read_json(path)
+    rest = stored_json(path)
     if not isinstance(rest, dict):
         raise DataError(f"{path} is damaged: it is not a mapping; restore it or train again")
     return _load_tensors(folder / "model.safetensors"), {**rest, **_load_tensors(folder / "state.safetensors")}
@@ -265,7 +264,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.exists():
         raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again")
-    manifest = read_json(path)
+    manifest = stored_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise DataError(f"{path} is damaged: it is not a manifest; restore it or train again")
     if manifest.get("format") != 1:
@@ -276,13 +275,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_json(path: Path) -> Any:
+def stored_json(path: Path) -> Any:
     """What a JSON file of a run holds. Raises DataError where it is none, or not within reason."""
     try:
-        if path.stat().st_size > MOST_JSON:
-            raise ValueError(f"it is larger than {MOST_JSON >> 20} MB")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); restore it or train again") from error
 
 

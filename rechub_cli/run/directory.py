@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rechub_cli.errors import CannotCreate, DataError, NoInput
-from rechub_cli.files import creating, is_leftover, point, remove, sweep_beside, write_text
+from rechub_cli.files import creating, is_leftover, point, read_json, remove, sweep_beside, write_text
 from rechub_cli.run import lock
+from rechub_cli.run.contents import check_contents
 from rechub_cli.run.events import finite
 from rechub_cli.run.folder import LATEST, Folder, locate, runs_folder
 from rechub_cli.run.safe_text import redacted_data
@@ -157,7 +158,8 @@ class Run:
         path = locate(path)
         file = path / "run.json"
         try:
-            info = json.loads(file.read_text(encoding="utf-8"))
+            check_contents(path)
+            info = read_json(file)
         except (FileNotFoundError, NotADirectoryError) as error:
             found = "has no run.json" if path.exists() else "does not exist"
             raise NoInput(f"{path} is not a run directory: it {found}") from error

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli import plugins
 from rechub_cli.errors import DataError, NoInput, SpecError, UsageError
 from rechub_cli.files import write_text
-from rechub_cli.run.checkpoints import Checkpoints, read_json
+from rechub_cli.run.checkpoints import Checkpoints, stored_json
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import epochs_told
@@ -145,7 +145,7 @@ def find(run: Run, command: str, request: TrainRequest, events: Events) -> Kept:
         return Kept(run, request, None, asked, complete=True)
     checkpoints = Checkpoints(run.path)
     point = checkpoints.newest(lambda text: events.emit("warning", text, level="warn"))
-    if point is not None and "progress" not in read_json(checkpoints.folder / point / "state.json"):
+    if point is not None and "progress" not in stored_json(checkpoints.folder / point / "state.json"):
         point = None  # of a model that counts: that is done again
     if point is None and not done:
         return Kept(run, request, None, asked)
@@ -236,7 +236,7 @@ def read_request(run: Run) -> dict[str, Any]:
     path = run.path / FILE
     if not path.exists():
         return {}
-    asked = read_json(path)
+    asked = stored_json(path)
     if not isinstance(asked, dict) or asked.get("format") != 1:
         raise DataError(f"{path} is damaged, or of another rechub; restore it or train again")
     pieces, limit = asked.get("overrides"), asked.get("limit_rows")
