@@ -21,6 +21,7 @@ _SECRET = rf"(?:[\w.\-]*[._\-])?{_WORD}"
 _KEY = rf"(?:[\w\-]*[_\-])?{_WORD}"  # of YAML or JSON: not at the end of a path, which a colon may follow
 _NAME = re.compile(_SECRET, re.IGNORECASE)
 _COLUMNS = frozenset({"features", "labels", "columns", "where"})  # mappings whose keys are columns, not settings
+_FOLDERS = ("PWD", "OLDPWD")  # of the shell: no passwords
 _SHORTEST = 8  # of a value in the environment that is looked for: shorter ones are words
 _VALUE = r"(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,\"'}\])]+)"
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -93,5 +94,6 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _secrets_of_environment() -> list[str]:
-    found = {value for name, value in os.environ.items() if len(value) >= _SHORTEST and is_secret(name)}
+    named = {name: value for name, value in os.environ.items() if name not in _FOLDERS and is_secret(name)}
+    found = {value for value in named.values() if len(value) >= _SHORTEST}
     return sorted(found, key=len, reverse=True)
