@@ -53,7 +53,7 @@ TRAPS = [
         "nn/similarity.py",
         "return F.normalize(x.float(), dim=-1) if self.normalize else x.float()",
         "return (F.normalize(x.float(), dim=-1) if self.normalize else x.float()) / self.temperature",
-        MATCH + "test_temperature_has_an_effect_on_training_and_none_on_vectors",
+        CONTRACT + "test_match_model_keeps_the_contract[uses_its_temperature-dssm-0]",
     ),
     Trap(
         "a learned temperature without bounds",
@@ -75,7 +75,7 @@ TRAPS = [
         "trainers/retrieval.py",
         "bias=None if log_q is None else -log_q,",
         "bias=None if log_q is None else log_q,",
-        SAMPLERS + "test_the_corrected_gradient_is_that_of_the_full_softmax",
+        MATCH + "test_candidates_that_are_drawn_often_count_for_less",
     ),
     Trap(
         "log q divided by the temperature",
