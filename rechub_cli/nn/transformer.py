@@ -54,7 +54,8 @@ class CausalBlock(nn.Module):
 class CausalEncoder(nn.Module):
     """A learned vector for each place of the history, blocks, and a last norm where the blocks have none.
 
-    Places are counted from the oldest event, so that a state does not change when later events come.
+    Places are counted from the oldest event, so that a state does not change when later events come; or, with
+    ``from_newest``, from the newest, which always has the last place.
     Shape: events (N, E), offsets (B + 1) of their rows -> (N, E), float32: the state after each event.
     """
 
@@ -69,8 +70,10 @@ class CausalEncoder(nn.Module):
         dropout: float,
         norm_first: bool,
         std: float,
+        from_newest: bool = False,
     ) -> None:
         super().__init__()
+        self.from_newest = from_newest
         self.positions = nn.Parameter(torch.randn(max_len, dim) * std)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -84,7 +87,8 @@ class CausalEncoder(nn.Module):
         rows = torch.repeat_interleave(lengths, output_size=events.shape[0])
         order = torch.arange(events.shape[0], device=events.device) - offsets[rows]
         places = rows * grid[1] + order
-        states = self.dropout(events + self.positions[order])
+        shift = len(self.positions) - lengths[rows] if self.from_newest else 0
+        states = self.dropout(events + self.positions[order + shift])
         for block in self.blocks:
             states = block(states, places, grid)
         return self.norm(states.float())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from rechub_cli.batch import Batch, Jagged, Output
@@ -19,8 +21,8 @@ class SASRec(nn.Module):
 
     Kang and McAuley, ICDM 2018, https://arxiv.org/abs/1808.09781. The state after each event is a user vector for the
     next item; all of them come from one pass. A history without events gives the zero vector.
-    DIFF: places are counted from the oldest event (the paper: from the newest of a padded window), and the default loss
-    is a softmax, which gives far better lists than one sampled negative
+    DIFF: by default places are counted from the oldest event (the paper: from the newest of a padded window), and the
+    loss is a softmax, which gives far better lists than one sampled negative
     (Klenitskiy and Vasilev, RecSys 2023, https://arxiv.org/abs/2309.07602).
     Shape: Batch of B users -> (B, E); Batch of I items -> (I, E); E is the item id's ``embed_dim``.
 
@@ -31,6 +33,9 @@ class SASRec(nn.Module):
         hidden_dim: width of the pointwise layers; E where it is None, as in the paper.
         dropout: share of the values dropped: of the events, of what attention gives, in the pointwise layers.
         norm_first: normalise what each part of a block sees, not what it adds up to.
+        places: whether learned places are counted from the oldest event of a row or, as in the paper, from its newest.
+            That one's vector then always has the last place; in training, where a row has a query after each of its
+            events, the others' places tell how many events follow.
     """
 
     command = "train-match"
@@ -49,6 +54,7 @@ class SASRec(nn.Module):
         hidden_dim: int | None = None,
         dropout: float = 0.2,
         norm_first: bool = True,
+        places: Literal["oldest", "newest"] = "oldest",
         normalize: bool = False,
         temperature: float = 1.0,
         learn_temperature: bool = False,
@@ -67,6 +73,7 @@ class SASRec(nn.Module):
             dropout=dropout,
             norm_first=norm_first,
             std=STD,
+            from_newest=places == "newest",
         )
         self.similarity = Similarity(normalize=normalize, temperature=temperature, learn_temperature=learn_temperature)
 
