@@ -280,11 +280,11 @@ TRAPS = [
         "tests/data/test_ann.py::test_an_index_finds_what_has_the_highest_inner_product",
     ),
     Trap(
-        "an index whose missing answers are its last item",
-        "trainers/index.py",
-        "    scores = np.where(places < 0, -np.inf, scores)\n    if seen",
-        "    if seen",
-        "tests/serving/test_recommend.py::test_more_than_there_are_gives_all",
+        "an index whose missing answers have a score",
+        "data/ann.py",
+        "np.where(rows < 0, -np.inf, scores).astype(np.float32)",
+        "scores.astype(np.float32)",
+        "tests/data/test_ann.py::test_where_a_graph_finds_too_few_the_rest_is_minus_infinity",
     ),
     Trap(
         "vectors of another model taken for the run's",
