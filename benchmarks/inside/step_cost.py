@@ -1,0 +1,47 @@
+"""The products of one training step: floating-point operations and bytes, as the command's own dry run does it.
+
+    python step_cost.py train-ctr SPEC --train DATA [--set ...]
+
+``products`` lists (operations, bytes) of every matrix product of the step, forward and backward: bytes are its
+operands and its result, each once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from prepared import report
+
+import torch  # isort: skip
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from rechub_cli.cli.app import run
+
+
+class Products(TorchDispatchMode):
+    """Notes what each matrix product costs while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[int, int]] = []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = operator(*args, **kwargs)
+        count = flop_registry.get(operator._overloadpacket)
+        if count is not None:
+            tensors = [part for part in tree_leaves((args, kwargs, result)) if isinstance(part, torch.Tensor)]
+            size = sum(part.numel() * part.element_size() for part in tensors)
+            self.found.append((int(count(*args, **kwargs, out_val=result)), size))
+        return result
+
+
+sys.argv = ["rechub", *sys.argv[1:], "--dry-run", "-q"]
+with Products() as products:
+    code = run()
+if code:
+    sys.exit(code)
+report(products=products.found, gflop=sum(operations for operations, _ in products.found) / 1e9)
