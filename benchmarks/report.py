@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from goals import goals_of, mark, numbers, ratio
 from harness.records import Record, latest_series
 from measures.measure import OURS, Measure, Value
 
@@ -26,8 +27,10 @@ FLOOR_HEADS = (
 
 def render(records: Sequence[Record], measures: Mapping[str, Measure], loud: float) -> str:
     """The whole page: how to run it, what is measured, and a table for each section that has results."""
-    series = {name: rounds for name, rounds in latest_series(list(records)).items() if name in measures}
+    found = latest_series(list(records))
+    series = {name: found[name] for name in measures if name in found}
     parts = [INTRODUCTION.read_text(encoding="utf-8").rstrip(), "", *conditions(series)]
+    parts += goals_table(series, measures)
     for section in dict.fromkeys(measure.section for measure in measures.values()):
         inside = {name: measures[name] for name in measures if measures[name].section == section and name in series}
         if not inside:
@@ -62,6 +65,21 @@ def conditions(series: Mapping[str, Sequence[Record]]) -> Iterator[str]:
     )
 
 
+def goals_table(series: Mapping[str, Sequence[Record]], measures: Mapping[str, Measure]) -> Iterator[str]:
+    """Every bar on one page: what is wanted, and what was reached."""
+    rows = [
+        (measures[name], value, rounds, goal)
+        for name, rounds in series.items()
+        for value in measures[name].values
+        for goal in goals_of(rounds, value)
+    ]
+    if rows:
+        yield from ("", "## Goals", "", "| what | reached | wanted |", "|---|---|---|")
+    for measure, value, rounds, goal in rows:
+        trial = " (trial)" * rounds[0].quick
+        yield f"| {measure.title}: {value.title}{trial} | {goal.reached} | {goal.verdict} |"
+
+
 def section_table(
     measures: Mapping[str, Measure], series: Mapping[str, Sequence[Record]], loud: float
 ) -> Iterator[str]:
@@ -85,15 +103,10 @@ def section_table(
             title = f"**{measure.title}**: {value.title}{marks}" if place == 0 else value.title
             cells = [title, *(spread(rounds, library, value) for library in libraries)]
             cells += [against(rounds, value)] if ratios else []
-            yield f"| {' | '.join([*cells, verdict(rounds, value)])} |"
+            yield f"| {' | '.join([*cells, ', '.join(goal.verdict for goal in goals_of(rounds, value))])} |"
     if doubted:
         yield ""
         yield f"† Other programs used more than {loud} cores in some round."
-
-
-def numbers(rounds: Sequence[Record], library: str, key: str) -> list[float]:
-    """One value of a library, round by round."""
-    return [record.results[library][key] for record in rounds if key in record.results.get(library, {})]
 
 
 def spread(rounds: Sequence[Record], library: str, value: Value) -> str:
@@ -103,18 +116,6 @@ def spread(rounds: Sequence[Record], library: str, value: Value) -> str:
         return ""
     middle, low, high = (f"{x:,.{value.digits}f}" for x in (statistics.median(found), min(found), max(found)))
     return middle if low == high else f"{middle} ({low} to {high})"
-
-
-def ratio(rounds: Sequence[Record], ours: str, theirs: str, value: Value) -> float | None:
-    """How many times better ours is: the median over the rounds, for which both ran one after the other."""
-    both = [
-        (record.results[ours][value.key], record.results[theirs][value.key])
-        for record in rounds
-        if value.key in record.results.get(ours, {}) and value.key in record.results.get(theirs, {})
-    ]
-    if not both:
-        return None
-    return statistics.median(b / a if value.lower else a / b for a, b in both)
 
 
 def against(rounds: Sequence[Record], value: Value) -> str:
@@ -130,28 +131,7 @@ def against(rounds: Sequence[Record], value: Value) -> str:
                 continue
             times = ratio(rounds, ours, theirs, value)
             if times is not None:
-                said.append(f"{times:.1f}× {theirs}{' (bf16)' if ours != 'rechub' else ''}")
-    return ", ".join(said)
-
-
-def verdict(rounds: Sequence[Record], value: Value) -> str:
-    """What the value is held to, and whether it holds."""
-    said = []
-    for ours, wanted in value.ratios.items():
-        for theirs, times in wanted.items():
-            found = ratio(rounds, ours, theirs, value)
-            if found is not None:
-                bf16 = " (bf16)" if ours != "rechub" else ""
-                said.append(f"≥ {times:g}× {theirs}{bf16}: {'held' if found >= times else 'missed'}")
-    for limit, sign in ((value.least, "≥"), (value.most, "≤")):
-        for ours in OURS if limit is not None else ():
-            found = numbers(rounds, ours, value.key)
-            if not found or limit is None:
-                continue
-            middle = statistics.median(found)
-            held = middle >= limit if sign == "≥" else middle <= limit
-            bf16 = " (bf16)" if ours != "rechub" else ""
-            said.append(f"{sign} {limit:,g}{bf16}: {'held' if held else 'missed'}")
+                said.append(f"{times:.1f}× {theirs}{mark(ours)}")
     return ", ".join(said)
 
 

@@ -49,19 +49,19 @@ def floor(measure: str, place: Workplace, number: int) -> Results:
         step = place.inside("step_cost", command, SPEEDS / f"{spec}.yaml", "--train", data, *precise)
         peak = limits[f"gflops_{precision}_{threads}"] * 1e9
         products = sum(max(operations / peak, size / copy) for operations, size in step["products"])
-        rows, embeddings = embedding_bytes(place, spec, dataset)
+        embeddings = embedding_bytes(place, spec, dataset)
         found[title] = {
             "gflop": step["gflop"],
             "mb": (sum(size for _, size in step["products"]) + embeddings) / 1e6,
             "floor_ms": 1e3 * (products + embeddings / copy),
-            "rows": rows,
+            "rows": step["rows"],
             "others": max(limits["others"], step["others"]),
         }
     return found
 
 
-def embedding_bytes(place: Workplace, spec: str, dataset: str) -> tuple[int, float]:
-    """Rows of a batch, and the bytes that its embeddings cannot do without.
+def embedding_bytes(place: Workplace, spec: str, dataset: str) -> float:
+    """The bytes that the embeddings of a batch cannot do without.
 
     Each occurrence is written for the model and its gradient read; each distinct row is read for the model, then read
     and written with both moments by Adam.
@@ -77,15 +77,15 @@ def embedding_bytes(place: Workplace, spec: str, dataset: str) -> tuple[int, flo
         if ids.dtype.kind == "i":
             ids = ids[ids > 0]  # 0 is padding
             occurrences, distinct = occurrences + len(ids), distinct + len(np.unique(ids))
-    return batch, 4.0 * dim * (2 * occurrences + 7 * distinct)
+    return 4.0 * dim * (2 * occurrences + 7 * distinct)
 
 
-def events_bytes(file: pq.ParquetFile, users: int, length: int, dim: int) -> tuple[int, float]:
-    """The same of a batch of users with their newest events: rows are the events that are learnt."""
+def events_bytes(file: pq.ParquetFile, users: int, length: int, dim: int) -> float:
+    """The same of a batch of users with their newest events."""
     log = file.read(["user_id", "item_id"])
     user, item = log["user_id"].to_numpy(), log["item_id"].to_numpy()
     ids = np.concatenate([item[user == each][-length:] for each in np.unique(user)[:users]])
-    return len(ids), 4.0 * dim * (2 * len(ids) + 7 * len(np.unique(ids)))
+    return 4.0 * dim * (2 * len(ids) + 7 * len(np.unique(ids)))
 
 
 def measure(name: str) -> Measure:

@@ -34,7 +34,7 @@ def options(description: str, modes: list[str], models: list[str]) -> argparse.N
     )
     parser.add_argument("--embedding-l2", type=float, default=0.0)
     parser.add_argument("--rows", type=int, help="only the first rows of train")
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--patience", type=int, default=2)
     parser.add_argument("--seed", type=int, default=2022)
     parser.add_argument("--threads", type=int, default=2)

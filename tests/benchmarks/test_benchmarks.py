@@ -36,6 +36,7 @@ def render(folder, *lines):
 
 
 def row(page, start):
+    """The cells of a table's row, which starts so only once in the page."""
     found = [line for line in page.splitlines() if line.startswith(f"| {start}")]
     assert len(found) == 1, page
     return [cell.strip() for cell in found[0].strip("|").split("|")]
@@ -72,6 +73,11 @@ def test_bars_that_are_missed_are_said_so_and_trials_are_marked(page):
     assert row(page, "**seconds of CPU**")[0].endswith("(trial)")
     assert row(page, "**seconds of CPU**")[-1] == "≤ 0.35: held"
     assert row(page, "a spec with an unknown key")[-1] == "≤ 1: missed"
+
+
+def test_all_goals_stand_in_one_table(page):
+    assert row(page, "DeepFM, Criteo-like")[1:] == ["7.0× torch-rechub", "≥ 6.5× torch-rechub: held"]
+    assert row(page, "seconds of CPU: a spec with an unknown key (trial)")[1:] == ["1.50", "≤ 1: missed"]
 
 
 def test_the_floor_is_set_beside_the_measured_step(page):
