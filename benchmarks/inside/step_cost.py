@@ -23,6 +23,11 @@ from torch.utils.flop_counter import flop_registry
 from rechub_cli.cli.app import run
 
 
+def counted(packet: Any) -> Any:
+    """How torch counts the operations of a product, in place or not; None of anything else."""
+    return flop_registry.get(packet) or flop_registry.get(getattr(torch.ops.aten, packet.__name__.rstrip("_"), None))
+
+
 class Products(TorchDispatchMode):
     """Notes what each matrix product costs while it is on."""
 
@@ -33,7 +38,7 @@ class Products(TorchDispatchMode):
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = operator(*args, **kwargs)
-        count = flop_registry.get(operator._overloadpacket)
+        count = counted(operator._overloadpacket)
         if count is not None:
             tensors = [part for part in tree_leaves((args, kwargs, result)) if isinstance(part, torch.Tensor)]
             size = sum(part.numel() * part.element_size() for part in tensors)
