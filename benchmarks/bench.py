@@ -15,6 +15,7 @@ import argparse
 import datetime
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import report
@@ -30,14 +31,14 @@ MEASURES = {
 LOUD = 0.2  # cores that other programs may use before a number is doubted
 
 
-def measure_all(a: argparse.Namespace) -> int:
+def measure_all(a: argparse.Namespace, scratch: Path) -> int:
     """Round by round over all measures, so that each is spread over the whole time. 1 where a measure failed."""
-    place = Workplace(a.work, a.quick)
+    place = Workplace(a.work, scratch, a.quick)
     described, versions = machine.describe(), machine.own_versions()
     for environment in ("peers", "recbole"):
         versions |= machine.peer_versions(a.work / environment / "bin" / "python")
     file, failed = a.work / "results.jsonl", 0
-    os.environ["BENCH_RUNS"] = str(a.work)
+    os.environ["BENCH_RUNS"] = str(scratch)
     wanted = 1 if a.quick else a.rounds
     for number in range(1, wanted + 1):
         for name in a.only:
@@ -57,7 +58,6 @@ def measure_all(a: argparse.Namespace) -> int:
             record = records.Record(name, number, now, a.quick, described, versions, numbers(results))
             records.append(file, record)
             tell(record)
-    place.clear()
     return failed
 
 
@@ -110,7 +110,8 @@ def main() -> int:
     a.work = a.work.resolve()
     a.work.mkdir(parents=True, exist_ok=True)
     if a.action == "run":
-        return measure_all(a)
+        with tempfile.TemporaryDirectory(dir=a.work, prefix="runs-", ignore_cleanup_errors=True) as scratch:
+            return measure_all(a, Path(scratch))
     text = report.render(records.read(a.work / "results.jsonl"), MEASURES, LOUD)
     a.output.write_text(text, encoding="utf-8")
     print(a.output)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import ours
 import yaml
 
 from harness.process import Ended, run
+from harness.records import Results
 
 HERE = Path(__file__).parents[1]
 SPEEDS = HERE / "specs" / "speed"
@@ -23,9 +23,10 @@ LIBRARIES = {"torch_rechub": "torch-rechub", "fuxictr": "fuxictr", "deepctr": "d
 
 @dataclass(slots=True)
 class Workplace:
-    """Everything is below ``work``: the data, the peers' environments, runs that are kept."""
+    """Everything is below ``work``: the data, the peers' environments; what is not kept in ``scratch``."""
 
     work: Path
+    scratch: Path
     quick: bool
     trained: dict[str, Path] = field(default_factory=dict)
 
@@ -34,23 +35,25 @@ class Workplace:
         folder = self.work / ("data-quick" if self.quick else "data")
         return make_data.make(name, folder, make_data.QUICK if self.quick else 1.0) / kind
 
-    def python(self, script: str) -> Path:
-        """The Python of a peer's script."""
-        return self.work / ("recbole" if script.startswith("recbole") else "peers") / "bin" / "python"
-
     def rows(self, wanted: int) -> int:
         return max(2_000, int(wanted * make_data.QUICK)) if self.quick else wanted
 
-    def peer(self, script: str, mode: str, folder: Path, spec: str, **options: object) -> dict[str, Any]:
-        """One run of a peer's script at the sizes of a spec: its values and its cost.
-
-        Raises:
-            RuntimeError: the script failed.
-        """
-        given = {**sizes(spec), **options}
-        words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
-        ended = run([self.python(script), HERE / "peers" / f"{script}.py", mode, folder, *words])
-        return {**ended.result(), **ended.cost()}
+    def peers(self, scripts: Sequence[str], mode: str, folder: Path, spec: str, **options: object) -> Results:
+        """One run of each peer's script at the sizes of a spec. A library that is not there, or fails, is left out."""
+        found: dict[str, dict[str, Any]] = {}
+        for script in scripts:
+            python = self.work / ("recbole" if script.startswith("recbole") else "peers") / "bin" / "python"
+            if not python.exists():
+                print(f"{script}: left out, there is no {python}", file=sys.stderr, flush=True)
+                continue
+            given = {**sizes(spec), **options}
+            words = [word for name, value in given.items() for word in (f"--{name}", value)]
+            ended = run([python, HERE / "peers" / f"{script}.py", mode, folder, *words])
+            try:
+                found[library(script)] = {**ended.result(), **ended.cost()}
+            except RuntimeError as error:
+                print(f"{script} {mode}: left out, {error}", file=sys.stderr, flush=True)
+        return found
 
     def inside(self, script: str, *arguments: object) -> dict[str, Any]:
         """One run of a script that calls into rechub or torch itself."""
@@ -61,17 +64,11 @@ class Workplace:
         """A run of a spec, trained once and kept while the benchmark runs."""
         key = f"{spec} {settings}"
         if key not in self.trained:
-            folder = Path(tempfile.mkdtemp(dir=self.work))
+            folder = Path(tempfile.mkdtemp(dir=self.scratch))
             data = self.dataset(dataset, "raw") / "train.parquet"
             done = ours.train(SPEEDS / f"{spec}.yaml", "--train", data, command=command, folder=folder, **settings)
             self.trained[key] = done["run"]
         return self.trained[key]
-
-    def clear(self) -> None:
-        """Remove the runs that were kept."""
-        for run_folder in self.trained.values():
-            shutil.rmtree(run_folder.parent, ignore_errors=True)
-        self.trained.clear()
 
     def rechub(self, *arguments: object, watch_memory: bool = False) -> Ended:
         return ours.rechub(*arguments, watch_memory=watch_memory)

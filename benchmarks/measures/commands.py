@@ -9,7 +9,7 @@ from pathlib import Path
 import ours
 import pyarrow.parquet as pq
 from harness.records import Results
-from harness.workplace import SPEEDS, Workplace, library
+from harness.workplace import SPEEDS, Workplace
 
 from measures.measure import Measure, Value
 
@@ -19,22 +19,20 @@ PEERS = ("torch_rechub_ctr", "fuxictr_ctr")
 def raw(place: Workplace, number: int) -> Results:
     """One epoch from raw string columns: ours without and with its cache, theirs with their own preprocessing."""
     data = place.dataset("criteo", "raw")
-    folder = Path(tempfile.mkdtemp(dir=place.work))
+    folder = Path(tempfile.mkdtemp(dir=place.scratch))
     found: dict[str, dict[str, float]] = {}
     for name in ("rechub", "rechub, warm cache"):
         done = ours.train(SPEEDS / "deepfm.yaml", "--train", data / "train.parquet", folder=folder)
         found[name] = {key: float(done[key]) for key in ("total", "start_s", "cpu_s", "peak_mb", "others")}
     shutil.rmtree(folder)
-    for script in PEERS:
-        found[library(script)] = place.peer(script, "raw", data, "deepfm", seed=2021 + number)
-    return found
+    return {**found, **place.peers(PEERS, "raw", data, "deepfm", seed=2021 + number)}
 
 
 def predict(place: Workplace, number: int) -> Results:
     """Scores of a file, Parquet to Parquet. Ours reads raw strings, the others rows that are encoded already."""
     file = place.dataset("criteo", "raw") / "train.parquet"
     found: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(dir=place.work) as name:
+    with tempfile.TemporaryDirectory(dir=place.scratch) as name:
         one, target = Path(name) / "one.parquet", Path(name) / "scores.parquet"
         table = pq.read_table(file)
         pq.write_table(table.slice(0, 1), one)
@@ -49,11 +47,8 @@ def predict(place: Workplace, number: int) -> Results:
                 "start_s": start.seconds,
                 **whole.cost(),
             }
-    for script in (*PEERS, "deepctr_ctr"):
-        done = place.peer(script, "predict", place.dataset("criteo", "ids"), "deepfm")
-        done |= {"rows_per_s": done["predict_rows_per_s"], "rows_per_s_with_start": done["rows"] / done["total"]}
-        found[library(script)] = done
-    return found
+    peers = place.peers((*PEERS, "deepctr_ctr"), "predict", place.dataset("criteo", "ids"), "deepfm")
+    return {**found, **peers}
 
 
 PREDICT_BARS = {"rechub": {"torch-rechub": 10.0, "fuxictr": 4.0}}

@@ -42,7 +42,7 @@ def vocabulary(place: Workplace, number: int) -> Results:
 def rows(place: Workplace, number: int) -> Results:
     """Private memory and time a row on the file, and on a folder that holds it ten times."""
     source = (place.dataset("criteo", "raw") / "train.parquet").resolve()
-    folder = Path(tempfile.mkdtemp(dir=place.work))
+    folder = Path(tempfile.mkdtemp(dir=place.scratch))
     many = folder / "many"
     many.mkdir()
     for copy in range(COPIES):

@@ -21,7 +21,7 @@ ITEMS = 1_000_000
 def export(place: Workplace, number: int) -> Results:
     """Items to vectors of 64 numbers, Parquet to Parquet; the start, which does not grow with them, is told apart."""
     n, rng = place.rows(ITEMS), np.random.default_rng(number)
-    folder = Path(tempfile.mkdtemp(dir=place.work))
+    folder = Path(tempfile.mkdtemp(dir=place.scratch))
     items = {
         "item_id": np.arange(n),
         "genre": rng.integers(0, 500, n),

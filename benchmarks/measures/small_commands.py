@@ -27,7 +27,7 @@ def completion() -> list[object]:
 
 def small(place: Workplace, number: int) -> Results:
     data = place.dataset("criteo", "raw") / "train.parquet"
-    with tempfile.TemporaryDirectory(dir=place.work) as folder:
+    with tempfile.TemporaryDirectory(dir=place.scratch) as folder:
         train = [RECHUB, "train-ctr", SPEEDS / "deepfm.yaml", "--train", data, "-o", os.path.join(folder, "run")]
         commands = {
             "help_s": ([RECHUB, "--help"], 0),

@@ -8,7 +8,7 @@ from typing import Any
 
 import ours
 from harness.records import Results
-from harness.workplace import SPEEDS, Workplace, library
+from harness.workplace import SPEEDS, Workplace
 
 from measures.measure import Measure, Value
 
@@ -23,19 +23,16 @@ class Loop:
     peers: tuple[str, ...]
     command: str = "train-ctr"
     batch: int | None = None  # of all, instead of the spec's
-    peer_batches: tuple[tuple[str, int], ...] = ()  # where a peer's rows are of another kind
+    peer_batch: int | None = None  # where their rows are of another kind
     negatives: str | None = None  # of a sequential model
 
     def __call__(self, place: Workplace, number: int) -> Results:
         seed = 2021 + number
         found = {"rechub": self.ours(place, seed), "rechub bf16": self.ours(place, seed, trainer__precision="bf16")}
-        folder, batches = place.dataset(self.dataset, "ids"), dict(self.peer_batches)
-        for script in self.peers:
-            options: dict[str, Any] = {"rows": place.rows(self.rows), "seed": seed}
-            batch = batches.get(script, self.batch)
-            options |= {} if batch is None else {"batch": batch}
-            found[library(script)] = place.peer(script, "loop", folder, self.spec, **options)
-        return found
+        options: dict[str, Any] = {"rows": place.rows(self.rows), "seed": seed}
+        batch = self.peer_batch or self.batch
+        options |= {} if batch is None else {"batch": batch}
+        return {**found, **place.peers(self.peers, "loop", place.dataset(self.dataset, "ids"), self.spec, **options)}
 
     def ours(self, place: Workplace, seed: int, **settings: object) -> dict[str, float]:
         settings["trainer__seed"] = seed
@@ -131,7 +128,7 @@ MEASURES = (
         "train.sasrec_full",
         SECTION,
         "SASRec, the whole softmax, 50k events, events/s",
-        Loop("sasrec", "films", 50_000, ("recbole_sasrec",), "train-match", peer_batches=(("recbole_sasrec", 512),)),
+        Loop("sasrec", "films", 50_000, ("recbole_sasrec",), "train-match", peer_batch=512),
         values(),
     ),
 )

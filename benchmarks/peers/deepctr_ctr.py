@@ -12,7 +12,7 @@ from deepctr_torch.inputs import DenseFeat, SparseFeat, VarLenSparseFeat
 from deepctr_torch.models import DCN, DIN, MMOE, DeepFM
 from options import options
 from sklearn.metrics import roc_auc_score
-from tables import Clock, arrays, meta, read, report, write_scores
+from tables import Clock, arrays, meta, read, report, report_predict, write_scores
 
 a = options(__doc__, ["loop", "predict"], ["deepfm", "dcn_v2", "din", "mmoe"])
 torch.manual_seed(a.seed)
@@ -70,7 +70,7 @@ prepare = reading + clock.lap()
 if a.mode == "predict":
     write_scores(model.predict(x, a.batch), f"{tempfile.mkdtemp()}/scores.parquet")
     seconds = reading + clock.lap()
-    report(rows=len(train), predict_rows_per_s=len(train) / seconds, total=time.perf_counter() - started)
+    report_predict(len(train), seconds, time.perf_counter() - started)
     raise SystemExit
 fit(model, x, y)
 training = clock.lap()

@@ -10,7 +10,7 @@ from fuxictr.pytorch.layers.activations import Dice
 from fuxictr.pytorch.models import BaseModel
 from fuxictr_data import Session, train_epoch
 from options import options
-from tables import Clock, meta, report, write_scores
+from tables import Clock, meta, report, report_predict, write_scores
 
 a = options(__doc__, ["loop", "fit", "raw", "predict"], ["deepfm", "dcn_v2", "din"])
 
@@ -79,7 +79,7 @@ if a.mode == "predict":
     loader = session.test_loader(feature_map, session.train_file())
     write_scores(model.predict(loader), f"{session.work}/scores.parquet")
     rows = loader.num_samples
-    report(rows=rows, predict_rows_per_s=rows / clock.lap(), total=time.perf_counter() - started)
+    report_predict(rows, clock.lap(), time.perf_counter() - started)
     raise SystemExit
 train, valid = session.train_loader(feature_map, f"{session.folder}/valid.parquet" if a.mode == "fit" else None)
 prepare = clock.lap()

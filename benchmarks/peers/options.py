@@ -1,6 +1,7 @@
 """The options of all peers' scripts; sizes come from the specs that ours train with."""
 
 import argparse
+import os
 
 
 def widths(text: str) -> list[int]:
@@ -37,5 +38,5 @@ def options(description: str, modes: list[str], models: list[str]) -> argparse.N
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--patience", type=int, default=2)
     parser.add_argument("--seed", type=int, default=2022)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     return parser.parse_args()

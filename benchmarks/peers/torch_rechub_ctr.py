@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from options import options
 from sklearn.preprocessing import LabelEncoder, MinMaxScaler
-from tables import Clock, arrays, meta, read, report, write_scores
+from tables import Clock, arrays, meta, read, report, report_predict, write_scores
 from torch_rechub.basic.features import DenseFeature, SequenceFeature, SparseFeature
 from torch_rechub.models.ranking import DIN, DCNv2, DeepFM
 from torch_rechub.trainers import CTRTrainer
@@ -77,7 +77,7 @@ prepare = reading + clock.lap()
 if a.mode == "predict":
     write_scores(trainer.predict(trainer.model, loaders[2]), f"{trainer.model_path}/scores.parquet")
     seconds = reading + clock.lap()
-    report(rows=len(train), predict_rows_per_s=len(train) / seconds, total=time.perf_counter() - started)
+    report_predict(len(train), seconds, time.perf_counter() - started)
     raise SystemExit
 if a.mode == "fit":
     trainer.fit(loaders[0], loaders[1])

@@ -38,7 +38,7 @@ class Events(torch.nn.Module):
 
 clock = Clock()
 items = meta(a.folder)["sparse"]["item_id"]
-sequence, positive = windows(users_of(read(a.folder, "train")), a.length)
+sequence, positive = windows(users_of(read(a.folder, "train", a.rows)), a.length)
 negative = rng.integers(1, items, positive.shape) * (positive > 0)
 x = {"seq": sequence, "pos": positive, "neg": negative}
 features = [SequenceFeature("seq", items, a.dim, pooling="concat")]
