@@ -17,13 +17,13 @@ from harness.process import Ended, run
 RECHUB = [sys.executable, "-m", "rechub_cli"]
 
 
-def rechub(*arguments: object, watch_memory: bool = False) -> Ended:
+def rechub(*arguments: object) -> Ended:
     """One command, quietly.
 
     Raises:
         RuntimeError: it failed.
     """
-    ended = run([*RECHUB, *arguments, "-q"], watch_memory=watch_memory)
+    ended = run([*RECHUB, *arguments, "-q"])
     if ended.code:
         raise RuntimeError(f"rechub {' '.join(map(str, arguments))}: exit {ended.code}\n{ended.err}")
     return ended
@@ -34,7 +34,6 @@ def train(
     *arguments: object,
     command: str = "train-ctr",
     folder: Path | None = None,
-    watch_memory: bool = False,
     **settings: object,
 ) -> dict[str, Any]:
     """Train into a temporary folder, or a new run of ``folder``: the run, its epochs, and what it cost.
@@ -44,7 +43,7 @@ def train(
     beside = folder or Path(tempfile.mkdtemp(dir=os.environ.get("BENCH_RUNS")))
     run_folder = beside / f"run-{secrets.token_hex(4)}"
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
-    ended = rechub(command, spec, "-o", run_folder, *arguments, *overrides, watch_memory=watch_memory)
+    ended = rechub(command, spec, "-o", run_folder, *arguments, *overrides)
     with open(run_folder / "metrics.csv") as file:
         epochs = list(csv.DictReader(file))
     return {

@@ -11,6 +11,8 @@ from typing import Any
 
 from harness.process import run
 
+ROOT = Path(__file__).parents[2]
+MEASURED = ("rechub_cli", "benchmarks")
 PACKAGES = ("torch", "torch-rechub", "fuxictr", "deepctr-torch", "recbole")
 
 
@@ -33,12 +35,15 @@ def cpu_name() -> str:
 
 
 def own_versions() -> dict[str, str]:
-    """Ours, with the commit that it is of; a star behind it: files differ from that commit."""
-    here = Path(__file__).parent
-    said = subprocess.run(
-        ["git", "-C", here, "describe", "--always", "--dirty=*"], capture_output=True, text=True, check=False
-    )
-    return {"rechub": version("rechub-cli"), "commit": said.stdout.strip() or "unknown", "torch": version("torch")}
+    """Ours, with the latest commit that changed the code or the benchmarks; a star behind it: files differ from it."""
+    commit = git("log", "-1", "--format=%h", "--", *MEASURED) or "unknown"
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED)
+    return {"rechub": version("rechub-cli"), "commit": commit + "*" * bool(changed), "torch": version("torch")}
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def peer_versions(python: Path) -> dict[str, str]:

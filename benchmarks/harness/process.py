@@ -31,8 +31,8 @@ class Ended:
     seconds: float
     cpu_seconds: float  # of the process and of all that it started
     peak_mb: float  # resident memory of the process itself at its highest
+    anonymous_mb: float  # its private memory (RssAnon) at its highest; 0 where the system does not tell
     others: float  # cores that other programs used meanwhile, on average
-    anonymous_mb: float = 0.0  # private memory (RssAnon) at its highest, where it was watched
 
     def cost(self) -> dict[str, float]:
         """What is written down of every process."""
@@ -50,15 +50,14 @@ class Ended:
         return json.loads(lines[-1].removeprefix("RESULT "))
 
 
-def run(command: Sequence[object], *, watch_memory: bool = False) -> Ended:
+def run(command: Sequence[object]) -> Ended:
     """Run a command to its end."""
     adopt_orphans()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started, clock, busy = time.time(), time.perf_counter(), busy_seconds()
         process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        peak: list[int] = [0]
-        if watch_memory:
-            threading.Thread(target=watch, args=(process.pid, peak), daemon=True).start()
+        peaks = {"VmHWM": 0, "RssAnon": 0}
+        threading.Thread(target=watch, args=(process.pid, peaks), daemon=True).start()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds, busy = time.perf_counter() - clock, busy_seconds() - busy
@@ -72,9 +71,10 @@ def run(command: Sequence[object], *, watch_memory: bool = False) -> Ended:
             started,
             seconds,
             cpu,
-            usage.ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024),
+            # The highest that wait4 tells of is at least that of this process, from which the other was started.
+            peaks["VmHWM"] / 1024 or usage.ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024),
+            peaks["RssAnon"] / 1024,
             max(0.0, busy - cpu) / seconds,
-            peak[0] / 1024,
         )
 
 
@@ -88,13 +88,15 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq) / TICK
 
 
-def watch(pid: int, peak: list[int]) -> None:
-    """Keep the highest RssAnon (kB) of a process, looking twenty times a second."""
+def watch(pid: int, peaks: dict[str, int]) -> None:
+    """Keep the highest of some values (kB) of a process, looking twenty times a second until it ends."""
     with contextlib.suppress(OSError):
-        while True:
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("RssAnon"):
-                    peak[0] = max(peak[0], int(line.split()[1]))
+        while lines := Path(f"/proc/{pid}/status").read_text().splitlines():
+            told = dict(line.split(":", 1) for line in lines)
+            if "VmHWM" not in told:  # it has ended
+                return
+            for name, peak in peaks.items():
+                peaks[name] = max(peak, int(told[name].split()[0]))
             time.sleep(0.05)
 
 

@@ -70,8 +70,8 @@ class Workplace:
             self.trained[key] = done["run"]
         return self.trained[key]
 
-    def rechub(self, *arguments: object, watch_memory: bool = False) -> Ended:
-        return ours.rechub(*arguments, watch_memory=watch_memory)
+    def rechub(self, *arguments: object) -> Ended:
+        return ours.rechub(*arguments)
 
 
 def library(script: str) -> str:

@@ -47,9 +47,7 @@ def rows(place: Workplace, number: int) -> Results:
     many.mkdir()
     for copy in range(COPIES):
         (many / f"part-{copy:03}.parquet").symlink_to(source)
-    once, often = (
-        ours.train(SPEEDS / "deepfm.yaml", "--train", data, folder=folder, watch_memory=True) for data in (source, many)
-    )
+    once, often = (ours.train(SPEEDS / "deepfm.yaml", "--train", data, folder=folder) for data in (source, many))
     shutil.rmtree(folder)
     return {
         "rechub": {

@@ -94,6 +94,22 @@ def test_a_report_without_lines_says_that_nothing_is_measured(tmp_path):
     assert "Nothing is measured yet." in render(tmp_path)
 
 
+def test_a_process_is_told_with_what_it_cost():
+    script = "import time; kept = b'x' * 2**26; time.sleep(0.3); print('RESULT', '{\"rows\": 3}')"
+    code = (
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); from harness.process import run\n"
+        "own = b'x' * 2**28\n"  # what this process holds is not the other's
+        f"ended = run([sys.executable, '-c', {script!r}])\n"
+        "print(ended.result()['rows'], ended.peak_mb, ended.cpu_seconds, ended.seconds)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    rows, peak, cpu, seconds = map(float, done.stdout.split())
+    assert rows == 3
+    assert 64 < peak < 128
+    assert 0 < cpu < seconds
+    assert seconds > 0.3
+
+
 NAMES = ("criteo", "frappe", "behaviour", "census", "films")
 
 
