@@ -50,12 +50,18 @@ class Ended:
         return json.loads(lines[-1].removeprefix("RESULT "))
 
 
-def run(command: Sequence[object]) -> Ended:
-    """Run a command to its end."""
+def run(command: Sequence[object], **environment: str) -> Ended:
+    """Run a command to its end, with some variables of its environment beside those of this process."""
     adopt_orphans()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started, clock, busy = time.time(), time.perf_counter(), busy_seconds()
-        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, **environment},
+        )
         peaks = {"VmHWM": 0, "RssAnon": 0}
         threading.Thread(target=watch, args=(process.pid, peaks), daemon=True).start()
         _, status, usage = os.wait4(process.pid, 0)

@@ -48,7 +48,9 @@ class Workplace:
                 continue
             given = {**sizes(spec), **options}
             words = [word for name, value in given.items() for word in (f"--{name}", value)]
-            ended = run([python, HERE / "peers" / f"{script}.py", mode, folder, *words])
+            # What they leave behind goes with the scratch folder; Ray's sockets need a short path.
+            places = {"TMPDIR": str(self.scratch), "RAY_TMPDIR": tempfile.gettempdir()}
+            ended = run([python, HERE / "peers" / f"{script}.py", mode, folder, *words], **places)
             try:
                 found[library(script)] = {**ended.result(), **ended.cost()}
             except RuntimeError as error:
