@@ -53,13 +53,12 @@ class Loop:
 
 
 CTR = ("torch_rechub_ctr", "fuxictr_ctr", "deepctr_ctr")
-SPEED = "training rows/s"
 
 
-def values(*auc: str, **bars: Any) -> tuple[Value, ...]:
+def values(*auc: str, unit: str = "rows", **bars: Any) -> tuple[Value, ...]:
     named = {"auc": "AUC of the test rows", "auc_income": "AUC, first label", "auc_marital": "AUC, second label"}
     return (
-        Value("rows_per_s", SPEED, **bars),
+        Value("rows_per_s", f"training {unit}/s", **bars),
         Value("peak_mb", "peak memory (RSS, MiB)", lower=True),
         *(Value(name, named[name], digits=4) for name in auc),
     )
@@ -113,7 +112,7 @@ MEASURES = (
     Measure(
         "train.sasrec",
         SECTION,
-        "SASRec, one sampled negative, events/s",
+        "SASRec, MovieLens-like 1M events, one sampled negative",
         Loop(
             "sasrec",
             "films",
@@ -122,13 +121,13 @@ MEASURES = (
             "train-match",
             negatives='{"name": "uniform", "n": 1}',
         ),
-        values(),
+        values(unit="events"),
     ),
     Measure(
         "train.sasrec_full",
         SECTION,
-        "SASRec, the whole softmax, 50k events, events/s",
+        "SASRec, 50k events, the whole softmax",
         Loop("sasrec", "films", 50_000, ("recbole_sasrec",), "train-match", peer_batch=512),
-        values(),
+        values(unit="events"),
     ),
 )
