@@ -11,10 +11,11 @@ mkdir -p "$work"
 environment() {
     name="$1"
     shift
-    [ -e "$work/$name/.installed" ] && return
-    "$python" -m venv "$work/$name"
-    "$work/$name/bin/pip" install --quiet "torch==2.13.0" "$@"
-    touch "$work/$name/.installed"
+    [ -e "$work/$name/.installed" ] || {
+        "$python" -m venv "$work/$name" &&
+            "$work/$name/bin/pip" install --quiet "torch==2.13.0" "$@" &&
+            touch "$work/$name/.installed"
+    }
 }
 
 environment peers "torch-rechub==0.9.0" "fuxictr==2.3.10" "polars<2" "deepctr-torch==0.3.0" lightgbm
