@@ -12,7 +12,10 @@ from measures.measure import OURS, Measure, Value
 
 INTRODUCTION = Path(__file__).parent / "introduction.md"
 FLOOR = "The floor"
-TRIAL = "**Trial**: rows marked so come from `--quick`, a twentieth of the rows, once. They say nothing of speed."
+TRIAL = (
+    "**Trial**: rows marked so come from `--quick`, a twentieth of the rows, once. They show that everything"
+    " works and say nothing of speed, so nothing is concluded from them."
+)
 FLOOR_HEADS = (
     "model",
     "precision",
@@ -68,16 +71,16 @@ def conditions(series: Mapping[str, Sequence[Record]]) -> Iterator[str]:
 def goals_table(series: Mapping[str, Sequence[Record]], measures: Mapping[str, Measure]) -> Iterator[str]:
     """Every bar on one page: what is wanted, and what was reached."""
     rows = [
-        (measures[name], value, rounds, goal)
+        (measures[name], value, goal)
         for name, rounds in series.items()
         for value in measures[name].values
         for goal in goals_of(rounds, value)
+        if not rounds[0].quick
     ]
     if rows:
         yield from ("", "## Goals", "", "| what | reached | wanted |", "|---|---|---|")
-    for measure, value, rounds, goal in rows:
-        trial = " (trial)" * rounds[0].quick
-        yield f"| {measure.title}: {value.title}{trial} | {goal.reached} | {goal.verdict} |"
+    for measure, value, goal in rows:
+        yield f"| {measure.title}: {value.title} | {goal.reached} | {goal.verdict} |"
 
 
 def section_table(
@@ -102,8 +105,8 @@ def section_table(
             marks = " (trial)" * rounds[0].quick + " †" * noisy
             title = f"**{measure.title}**: {value.title}{marks}" if place == 0 else value.title
             cells = [title, *(spread(rounds, library, value) for library in libraries)]
-            cells += [against(rounds, value)] if ratios else []
-            yield f"| {' | '.join([*cells, ', '.join(goal.verdict for goal in goals_of(rounds, value))])} |"
+            cells += [against(rounds, value) if not rounds[0].quick else ""] if ratios else []
+            yield f"| {' | '.join([*cells, wanted(rounds, value)])} |"
     if doubted:
         yield ""
         yield f"† Other programs used more than {loud} cores in some round."
@@ -135,6 +138,11 @@ def against(rounds: Sequence[Record], value: Value) -> str:
     return ", ".join(said)
 
 
+def wanted(rounds: Sequence[Record], value: Value) -> str:
+    """The bars, and whether they are reached, which a trial does not tell."""
+    return ", ".join(goal.wanted if rounds[0].quick else goal.verdict for goal in goals_of(rounds, value))
+
+
 def floor_table(measures: Mapping[str, Measure], series: Mapping[str, Sequence[Record]], loud: float) -> Iterator[str]:
     """The floor of a step beside the steps that were measured, where both were."""
     yield f"| {' | '.join(FLOOR_HEADS)} |"
@@ -146,7 +154,7 @@ def floor_table(measures: Mapping[str, Measure], series: Mapping[str, Sequence[R
             if not of["floor_ms"]:
                 continue
             rows, gflop, mb, least = (statistics.median(of[key]) for key in ("rows", "gflop", "mb", "floor_ms"))
-            speed = numbers(loops, ours, "rows_per_s")
+            speed = numbers([loop for loop in loops if not loop.quick], ours, "rows_per_s")
             taken = 1e3 * rows / statistics.median(speed) if speed else None
             cells = [
                 measure.title.removeprefix("train.") + " (trial)" * rounds[0].quick,
