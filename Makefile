@@ -25,7 +25,7 @@ lint: .venv/.installed
 	$(BIN)/lint-imports
 
 bench: .venv/.installed
-	benchmarks/run.sh
+	$(if $(strip $(TORCH_INDEX)),PIP_EXTRA_INDEX_URL=$(strip $(TORCH_INDEX)) )benchmarks/run.sh
 
 gates: .venv/.installed
 	$(BIN)/python benchmarks/gates.py

@@ -1,124 +1,122 @@
-"""Measure us against torch-rechub and FuxiCTR: the same rows, the same model size, runs in alternation.
+"""Measure rechub beside other libraries, and write the report. `make bench` makes all that is needed first.
 
-    python benchmarks/bench.py --work FOLDER --peers PYTHON [--rounds 5] [--only loop bf16 small raw predict auc mmoe]
+    python benchmarks/bench.py run --work FOLDER [--only train.deepfm raw] [--rounds 5] [--quick]
+    python benchmarks/bench.py report --work FOLDER [-o docs/benchmarks.md]
+    python benchmarks/bench.py list
 
-Prints one line a run and, at the end, medians, spread and ratios.
+`run` appends one JSON line for each round of each measure to FOLDER/results.jsonl, and goes on where it was stopped: a
+round that is there for the same commit, machine and amount of data is not measured again. --quick takes a twentieth of
+the rows and one round: it shows that everything works, and says nothing about speed. `report` renders the lines.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
-import statistics
-from collections import defaultdict
+import sys
+import tempfile
 from pathlib import Path
 
-import census_data
-from ours import evaluate, peer, rechub, train
+import report
+from harness import machine, records
+from harness.workplace import Workplace
+from measures import bare, commands, floor, growth, serving, small_commands, training
 
-HERE = Path(__file__).parent
-SPEC = HERE / "specs" / "criteo.yaml"
-CENSUS = HERE / "specs" / "census_speed.yaml"
-PEERS = ("torch_rechub_ctr", "fuxictr_ctr")
-
-
-def our_loop(data: Path, **settings: object) -> float:
-    return float(train(SPEC, "--train", data / "raw" / "train.parquet", **settings)["rows_per_s"])
-
-
-def loop(data: Path, python: Path) -> dict[str, float]:
-    """Training rows/s at batch 4096, fp32: file on disk to trained weights, after start-up and encoding."""
-    speed = {"rechub": our_loop(data)}
-    for name in PEERS:
-        speed[name] = float(peer(python, name, "loop", data / "ids", "--rows", 200_000)["rows_per_s"])
-    return speed
+MEASURES = {
+    measure.name: measure
+    for module in (training, commands, bare, serving, growth, small_commands, floor)
+    for measure in module.MEASURES
+}
+LOUD = 0.2  # cores that other programs may use before a number is doubted
 
 
-def bf16(data: Path, python: Path) -> dict[str, float]:
-    """Training rows/s at batch 4096, ours in bf16."""
-    speed = {"rechub": our_loop(data, trainer__precision="bf16")}
-    for name in PEERS:
-        speed[name] = float(peer(python, name, "loop", data / "ids", "--rows", 200_000)["rows_per_s"])
-    return speed
-
-
-def small(data: Path, python: Path) -> dict[str, float]:
-    """Training rows/s at batch 256, fp32."""
-    speed = {"rechub": our_loop(data, trainer__batch_size=256)}
-    for name in PEERS:
-        speed[name] = float(peer(python, name, "loop", data / "ids", "--rows", 20_000, "--batch", 256)["rows_per_s"])
-    return speed
-
-
-def raw(data: Path, python: Path) -> dict[str, float]:
-    """Runs an hour of the whole process: raw string columns to one trained epoch, cold cache."""
-    ours = train(SPEC, "--train", data / "raw" / "train.parquet")["total"]
-    speed = {"rechub": 3600 / float(ours)}  # type: ignore[arg-type]
-    for name in PEERS:
-        speed[name] = 3600 / float(peer(python, name, "raw", data / "raw")["total"])
-    return speed
-
-
-def predict(data: Path, python: Path) -> dict[str, float]:
-    """Predicted rows/s: ours Parquet to Parquet with start-up, theirs in memory without it."""
-    run = train(SPEC, "--train", data / "raw" / "train.parquet")["run"]
-    target = Path(str(run)).parent / "scores.parquet"
-    _, seconds = rechub("predict", run, "--data", data / "raw" / "train.parquet", "-o", target)
-    speed = {"rechub": 1_000_000 / seconds}
-    for name in PEERS:
-        speed[name] = float(peer(python, name, "loop", data / "ids", "--rows", 40_000)["predict_rows_per_s"])
-    return speed
-
-
-def auc(data: Path, python: Path) -> dict[str, float]:
-    """Test AUC after one epoch over all rows, batch 4096."""
-    run = train(SPEC, "--train", data / "raw" / "train.parquet")["run"]
-    score = {"rechub": evaluate(Path(str(run)), data / "raw" / "test.parquet")["auc"]}
-    for name in PEERS:
-        score[name] = float(peer(python, name, "loop", data / "ids")["auc"])
-    return score
-
-
-def mmoe(data: Path, python: Path) -> dict[str, float]:
-    """MMoE's training rows/s on census, batch 1024, eight experts of 256-128; ours in bf16."""
-    census = data.parent / "census"
-    if not census.exists():
-        census_data.make(Path(os.environ.get("RECHUB_DATA", "../shared/data")) / "census-income-kdd", census)
-    settings = {"command": "train-mtl", "trainer__precision": "bf16"}
-    speed = {"rechub": float(train(CENSUS, "--train", census / "train.parquet", **settings)["rows_per_s"])}
-    size = ("--hidden", "256,128", "--tower", "64", "--dim", 16)
-    speed["torch_rechub_mtl"] = float(peer(python, "torch_rechub_mtl", census, "--loop", *size)["rows_per_s"])
-    speed["fuxictr_mtl"] = float(peer(python, "fuxictr_mtl", census, *size)["rows_per_s"])
-    return speed
-
-
-MEASURES = {measure.__name__: measure for measure in (loop, bf16, small, raw, predict, auc, mmoe)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--peers", type=Path, required=True, help="the Python that has the other libraries")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", choices=MEASURES, default=list(MEASURES))
-    a = parser.parse_args()
-    results: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in a.only}
-    for number in range(1, a.rounds + 1):
+def measure_all(a: argparse.Namespace, scratch: Path) -> int:
+    """Round by round over all measures, so that each is spread over the whole time. 1 where a measure failed."""
+    place = Workplace(a.work, scratch, a.quick)
+    described, versions = machine.describe(), machine.own_versions()
+    for environment in ("peers", "recbole"):
+        versions |= machine.peer_versions(a.work / environment / "bin" / "python")
+    file, failed = a.work / "results.jsonl", 0
+    os.environ["BENCH_RUNS"] = str(scratch)
+    wanted = 1 if a.quick else a.rounds
+    for number in range(1, wanted + 1):
         for name in a.only:
-            if name == "auc" and number > 1:
+            measure = MEASURES[name]
+            if number > (measure.rounds or wanted):
                 continue
-            for library, value in MEASURES[name](a.work / "criteo", a.peers).items():
-                results[name][library].append(value)
-                print(f"round {number} {name:8} {library:18} {value:12,.4f}", flush=True)
-    for name, values in results.items():
-        print(f"\n{name}: {MEASURES[name].__doc__}")
-        for library, runs in values.items():
-            ratios = [ours / theirs for ours, theirs in zip(values["rechub"], runs, strict=True)]
-            print(
-                f"  {library:18} median {statistics.median(runs):12,.4f}  from {min(runs):,.4f} to {max(runs):,.4f}"
-                f"  rechub / it {statistics.median(ratios):.2f}"
-            )
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            blank = records.Record(name, number, now, a.quick, described, versions, {})
+            if is_there(file, blank):
+                continue
+            try:
+                results = measure.run(place, number)
+            except RuntimeError as error:
+                print(f"{name} round {number} failed: {error}", file=sys.stderr, flush=True)
+                failed = 1
+                continue
+            record = records.Record(name, number, now, a.quick, described, versions, numbers(results))
+            records.append(file, record)
+            tell(record)
+    return failed
+
+
+def is_there(file: Path, wanted: records.Record) -> bool:
+    """Whether this round is measured already, under the same conditions."""
+    return any(
+        (record.measure, record.round, record.condition) == (wanted.measure, wanted.round, wanted.condition)
+        for record in records.read(file)
+    )
+
+
+def numbers(results: records.Results) -> dict[str, dict[str, float]]:
+    """The values that are numbers, to the digits that mean something."""
+    return {
+        library: {name: float(f"{value:.6g}") for name, value in values.items() if isinstance(value, int | float)}
+        for library, values in results.items()
+    }
+
+
+def tell(record: records.Record) -> None:
+    headline = MEASURES[record.measure].values[0]
+    for library, values in record.results.items():
+        said = f"{record.measure:18} round {record.round} {library:18}"
+        if headline.key in values:
+            said += f" {values[headline.key]:14,.{headline.digits}f} {headline.title}"
+        if values.get("others", 0.0) > LOUD:
+            said += f"   warning: other programs used {values['others']:.1f} cores"
+        print(said, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    here = Path(__file__).parent
+    for name in ("run", "report"):
+        action = actions.add_parser(name)
+        action.add_argument("--work", type=Path, default=here / "work", help="data, environments, results.jsonl")
+        if name == "run":
+            action.add_argument("--only", nargs="*", choices=MEASURES, default=list(MEASURES), metavar="MEASURE")
+            action.add_argument("--rounds", type=int, default=5)
+            action.add_argument("--quick", action="store_true", help="a trial on a twentieth of the rows")
+        else:
+            action.add_argument("-o", "--output", type=Path, default=here.parent / "docs" / "benchmarks.md")
+    actions.add_parser("list")
+    a = parser.parse_args()
+    if a.action == "list":
+        for measure in MEASURES.values():
+            print(f"{measure.name:20} {measure.section}: {measure.title}")
+        return 0
+    a.work = a.work.resolve()
+    a.work.mkdir(parents=True, exist_ok=True)
+    if a.action == "run":
+        with tempfile.TemporaryDirectory(dir=a.work, prefix="runs-", ignore_cleanup_errors=True) as scratch:
+            return measure_all(a, Path(scratch))
+    text = report.render(records.read(a.work / "results.jsonl"), MEASURES, LOUD)
+    a.output.write_text(text, encoding="utf-8")
+    print(a.output)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

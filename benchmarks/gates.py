@@ -133,7 +133,7 @@ def main() -> int:
             said = f"test {gate.metric} {aucs[-1]:.5f}, {result['epochs']} epochs, {seconds[-1]:.1f} s"
             line = f"{gate.name} seed {seed}: {said}"
             if a.peers and a.peer_data and gate.folder == "frappe":
-                model = gate.spec.split("_", 1)[1].removesuffix(".yaml").replace("_", "")
+                model = gate.spec.split("_", 1)[1].removesuffix(".yaml")
                 options = ["--dropout", 0.2] if model == "deepfm" else ["--dropout", 0.4, "--cross", 4]
                 options += ["--dim", 10, "--hidden", "400,400,400", "--embedding-l2", 0.05, "--seed", seed]
                 theirs.append(peer(a.peers, "fuxictr_ctr", "fit", a.peer_data, "--model", model, *options))

@@ -3,50 +3,74 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import os
-import subprocess
+import secrets
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
+
+from harness.process import Ended, run
 
 RECHUB = [sys.executable, "-m", "rechub_cli"]
 
 
-def rechub(*arguments: object) -> tuple[str, float]:
-    """Standard output and wall seconds of one command; stops the benchmark where it fails."""
-    started = time.perf_counter()
-    done = subprocess.run([*RECHUB, *map(str, arguments), "-q"], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"rechub {' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stderr}")
-    return done.stdout.strip(), time.perf_counter() - started
+def rechub(*arguments: object) -> Ended:
+    """One command, quietly.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    ended = run([*RECHUB, *arguments, "-q"])
+    if ended.code:
+        raise RuntimeError(f"rechub {' '.join(map(str, arguments))}: exit {ended.code}\n{ended.err}")
+    return ended
 
 
-def train(spec: Path, *arguments: object, command: str = "train-ctr", **settings: object) -> dict[str, object]:
-    """Train into a temporary folder: the run, rows/s of its epochs, seconds of the loop and of the process."""
-    run = Path(tempfile.mkdtemp(dir=os.environ.get("BENCH_RUNS"))) / "run"
+def train(
+    spec: Path,
+    *arguments: object,
+    command: str = "train-ctr",
+    folder: Path | None = None,
+    **settings: object,
+) -> dict[str, Any]:
+    """Train into a temporary folder, or a new run of ``folder``: the run, its epochs, and what it cost.
+
+    ``start_s``: seconds from the command's start to the beginning of the first epoch. ``epoch_s``: the quickest epoch.
+    """
+    beside = folder or Path(tempfile.mkdtemp(dir=os.environ.get("BENCH_RUNS")))
+    run_folder = beside / f"run-{secrets.token_hex(4)}"
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
-    _, total = rechub(command, spec, "-o", run, *arguments, *overrides)
-    with open(run / "metrics.csv") as file:
+    ended = rechub(command, spec, "-o", run_folder, *arguments, *overrides)
+    with open(run_folder / "metrics.csv") as file:
         epochs = list(csv.DictReader(file))
     return {
-        "run": run,
+        "run": run_folder,
         "epochs": len(epochs),
         "rows_per_s": max(float(epoch["rows_per_s"]) for epoch in epochs),
-        "total": total,
+        "epoch_s": min(float(epoch["seconds"]) for epoch in epochs),
+        "start_s": moment(run_folder, "model.ready") - ended.started,
+        "total": ended.seconds,
+        "anonymous_mb": ended.anonymous_mb,
+        **ended.cost(),
     }
 
 
-def evaluate(run: Path, data: Path) -> dict[str, float]:
-    return json.loads(rechub("evaluate", run, "--data", data, "--json")[0])["metrics"]
+def moment(run_folder: Path, event: str) -> float:
+    """When an event of a run was, in seconds since the epoch."""
+    for line in (run_folder / "events.jsonl").read_text().splitlines():
+        told = json.loads(line)
+        if told["event"] == event:
+            return datetime.datetime.fromisoformat(told["ts"]).timestamp()
+    raise RuntimeError(f"{run_folder}: no event {event}")
 
 
-def peer(python: Path, library: str, *arguments: object) -> dict[str, object]:
+def evaluate(run_folder: Path, data: Path) -> dict[str, float]:
+    return json.loads(rechub("evaluate", run_folder, "--data", data, "--json").out)["metrics"]
+
+
+def peer(python: Path, script: str, *arguments: object) -> dict[str, Any]:
     """One run of a peer's script: the values of its RESULT line."""
-    script = Path(__file__).parent / "peers" / f"{library}.py"
-    done = subprocess.run([python, script, *map(str, arguments)], capture_output=True, text=True)
-    for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            return json.loads(line.removeprefix("RESULT "))
-    raise SystemExit(f"{library} {arguments}: exit {done.returncode}\n{done.stderr[-2000:]}")
+    return run([python, Path(__file__).parent / "peers" / f"{script}.py", *arguments]).result()

@@ -1,13 +1,27 @@
 #!/bin/sh
-# `make bench`: data, an environment for the other libraries, then the comparison (an hour or so on two cores).
+# `make bench`: environments for the other libraries, then the data, the measures and the report.
+# Arguments go to `bench.py run`: --quick, --rounds N, --only MEASURE...
 set -eu
 cd "$(dirname "$0")"
 work="${BENCH_WORK:-$PWD/work}"
+python="$PWD/../.venv/bin/python"
 mkdir -p "$work"
-if [ ! -e "$work/peers/.installed" ]; then
-    python3 -m venv "$work/peers"
-    "$work/peers/bin/pip" install --quiet "torch==2.13.0" "torch-rechub==0.9.0" "fuxictr==2.3.10" "polars<2" lightgbm
-    touch "$work/peers/.installed"
-fi
-[ -e "$work/criteo/ids/meta.json" ] || ../.venv/bin/python data.py "$work/criteo"
-exec ../.venv/bin/python bench.py --work "$work" --peers "$work/peers/bin/python" "$@"
+
+# environment NAME PACKAGE...: pip reads PIP_EXTRA_INDEX_URL, e.g. for a PyTorch without CUDA.
+environment() {
+    name="$1"
+    shift
+    [ -e "$work/$name/.installed" ] || {
+        "$python" -m venv "$work/$name" &&
+            "$work/$name/bin/pip" install --quiet "torch==2.13.0" "$@" &&
+            touch "$work/$name/.installed"
+    }
+}
+
+environment peers "torch-rechub==0.9.0" "fuxictr==2.3.10" "polars<2" "deepctr-torch==0.3.0" lightgbm
+environment recbole "recbole==1.2.1" "numpy<2" "pandas<3" "pyarrow<20" || echo "RecBole cannot be installed here: going on without it" >&2
+
+status=0
+"$python" bench.py run --work "$work" "$@" || status=$?
+"$python" bench.py report --work "$work" -o "${BENCH_REPORT:-../docs/benchmarks.md}"
+exit "$status"

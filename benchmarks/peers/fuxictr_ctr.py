@@ -1,187 +1,102 @@
-"""FuxiCTR's DeepFM or DCNv2, built on its own layers, under its own loop and loader.
+"""FuxiCTR's DeepFM, DCNv2 or DIN, built on its own layers, under its own loop and loader."""
 
-loop  FOLDER: one epoch over encoded rows, timed; AUC on the test rows
-fit   FOLDER: its `fit` with early stopping and reduce-on-plateau on valid; AUC on the test rows
-raw   FOLDER: from raw string columns, with its own feature processor
-"""
-
-import argparse
-import json
-import logging
-import os
-import tempfile
 import time
 
 started = time.perf_counter()
+import fuxictr_raw
 import torch
-from fuxictr.features import FeatureMap
-from fuxictr.pytorch.dataloaders import RankDataLoader
-from fuxictr.pytorch.layers import CrossNetV2, FactorizationMachine, FeatureEmbedding, MLP_Block
+from fuxictr.pytorch.layers import CrossNetV2, DIN_Attention, FactorizationMachine, FeatureEmbedding, MLP_Block
+from fuxictr.pytorch.layers.activations import Dice
 from fuxictr.pytorch.models import BaseModel
-from fuxictr.pytorch.torch_utils import seed_everything
-from tables import Clock, meta, report
+from fuxictr_data import Session, train_epoch
+from options import options
+from tables import Clock, meta, report, report_predict, write_scores
 
-logging.disable(logging.CRITICAL)
-parser = argparse.ArgumentParser()
-parser.add_argument("mode", choices=["loop", "fit", "raw"])
-parser.add_argument("folder")
-parser.add_argument("--model", default="deepfm")
-parser.add_argument("--batch", type=int, default=4096)
-parser.add_argument("--dim", type=int, default=16)
-parser.add_argument("--hidden", default="256,128")
-parser.add_argument("--dropout", type=float, default=0.0)
-parser.add_argument("--cross", type=int, default=3)
-parser.add_argument("--embedding-l2", type=float, default=0.0)
-parser.add_argument("--rows", type=int)
-parser.add_argument("--epochs", type=int, default=100)
-parser.add_argument("--patience", type=int, default=2)
-parser.add_argument("--seed", type=int, default=2021)
-a = parser.parse_args()
-seed_everything(a.seed)
-torch.set_num_threads(2)
-hidden = [int(width) for width in a.hidden.split(",")]
+a = options(__doc__, ["loop", "fit", "raw", "predict"], ["deepfm", "dcn_v2", "din"])
 
 
-class DeepFM(BaseModel):
+class Model(BaseModel):
     def __init__(self, feature_map, **options):
         super().__init__(feature_map, **options)
-        self.embedding_layer = FeatureEmbedding(feature_map, a.dim)
-        self.fm = FactorizationMachine(feature_map)
-        self.mlp = MLP_Block(feature_map.sum_emb_out_dim(), hidden, "relu", 1, None, a.dropout, batch_norm=True)
-        self.finish()
-
-    def finish(self):
+        self.build(feature_map)
         self.compile("adam", "binary_crossentropy", 1e-3)
         self.reset_parameters()
         self.model_to_device()
 
     def forward(self, batch):
-        x = self.get_inputs(batch)
+        return {"y_pred": self.output_activation(self.logits(self.get_inputs(batch)))}
+
+
+class DeepFM(Model):
+    def build(self, feature_map):
+        self.embedding_layer = FeatureEmbedding(feature_map, a.dim)
+        self.fm = FactorizationMachine(feature_map)
+        self.mlp = MLP_Block(feature_map.sum_emb_out_dim(), a.hidden, "relu", 1, None, a.dropout, batch_norm=True)
+
+    def logits(self, x):
         embedded = self.embedding_layer(x)
-        logits = self.fm(x, embedded) + self.mlp(embedded.flatten(start_dim=1))
-        return {"y_pred": self.output_activation(logits)}
+        return self.fm(x, embedded) + self.mlp(embedded.flatten(start_dim=1))
 
 
-class DCNv2(DeepFM):
-    def __init__(self, feature_map, **options):
-        BaseModel.__init__(self, feature_map, **options)
+class DCNv2(Model):
+    def build(self, feature_map):
         self.embedding_layer = FeatureEmbedding(feature_map, a.dim)
         width = feature_map.sum_emb_out_dim()
         self.cross = CrossNetV2(width, a.cross)
-        self.mlp = MLP_Block(width, hidden, "relu", None, None, a.dropout, batch_norm=True)
-        self.out = torch.nn.Linear(width + hidden[-1], 1)
-        self.finish()
+        self.mlp = MLP_Block(width, a.hidden, "relu", None, None, a.dropout, batch_norm=True)
+        self.out = torch.nn.Linear(width + a.hidden[-1], 1)
 
-    def forward(self, batch):
-        flat = self.embedding_layer(self.get_inputs(batch), flatten_emb=True)
-        logits = self.out(torch.cat([self.cross(flat), self.mlp(flat)], dim=-1))
-        return {"y_pred": self.output_activation(logits)}
+    def logits(self, x):
+        flat = self.embedding_layer(x, flatten_emb=True)
+        return self.out(torch.cat([self.cross(flat), self.mlp(flat)], dim=-1))
 
 
-work = tempfile.mkdtemp()
-options = dict(
-    model_root=work,
-    dataset_id="x",
-    verbose=0,
-    metrics=["AUC", "logloss"],
-    monitor="AUC",
-    monitor_mode="max",
-    early_stop_patience=a.patience,
-    task="binary_classification",
-    embedding_regularizer=a.embedding_l2,
-    net_regularizer=0,
-    batch_size=a.batch,
-    shuffle=True,
-    data_format="parquet",
-    num_workers=0,
-    gpu=-1,
-    seed=a.seed,
-    embedding_dim=a.dim,
-)
+class DIN(Model):
+    def build(self, feature_map):
+        self.sequences = meta(session.folder)["sequences"]
+        self.embedding_layer = FeatureEmbedding(feature_map, a.dim)
+        self.attention = torch.nn.ModuleList(DIN_Attention(a.dim, a.attention, "dice") for _ in self.sequences)
+        activations = [Dice(width) for width in a.hidden]
+        self.mlp = MLP_Block(feature_map.sum_emb_out_dim(), a.hidden, activations, 1, None, a.dropout)
+
+    def logits(self, x):
+        embedded = self.embedding_layer.embedding_layer(x)
+        for attend, (column, of) in zip(self.attention, self.sequences.items(), strict=True):
+            embedded[column] = attend(embedded[of], embedded[column], x[column] > 0)
+        return self.mlp(torch.cat(list(embedded.values()), dim=1))
+
+
 clock = Clock()
-splits = {"train": "train", "test": "test", "valid": "valid"}
+session = Session(a, "binary_classification")
 if a.mode == "raw":
-    import ray
-    from fuxictr.preprocess import FeatureProcessor, build_dataset
-
-    names = [f"I{j}" for j in range(1, 14)], [f"C{j}" for j in range(1, 27)]
-    columns = [
-        {
-            "name": names[0],
-            "active": True,
-            "dtype": "float",
-            "type": "numeric",
-            "fill_na": 0,
-            "normalizer": "StandardScaler",
-        },
-        {"name": names[1], "active": True, "dtype": "str", "type": "categorical", "fill_na": ""},
-    ]
-    processor = FeatureProcessor(columns, {"name": "label", "dtype": "float"}, "x", work)
-    source = os.path.abspath(a.folder)
-    build_dataset(
-        processor,
-        train_data=f"{source}/train.parquet",
-        test_data=f"{source}/test.parquet",
-        data_format="parquet",
-        min_categr_count=1,
-    )
-    ray.shutdown()
-    folder, label = f"{work}/x", "label"
+    fuxictr_raw.build(session)
 else:
-    info, folder = meta(a.folder), os.path.abspath(a.folder)
-    label = info["label"]
-    features = [{c: {"source": "", "type": "numeric"}} for c in info["dense"]]
-    features += [{c: {"source": "", "type": "categorical", "vocab_size": n}} for c, n in info["sparse"].items()]
-    os.makedirs(f"{work}/x")
-    with open(f"{work}/x/feature_map.json", "w") as file:
-        json.dump(
-            dict(
-                dataset_id="x",
-                num_fields=len(features),
-                total_features=0,
-                input_length=0,
-                labels=[label],
-                features=features,
-            ),
-            file,
-        )
-    if a.rows:
-        import pandas as pd
-
-        pd.read_parquet(f"{folder}/train.parquet").head(a.rows).to_parquet(f"{work}/train.parquet")
-        splits["train"] = None
-feature_map = FeatureMap("x", f"{work}/x")
-feature_map.load(f"{work}/x/feature_map.json", options)
-train_file = f"{work}/train.parquet" if splits["train"] is None else f"{folder}/train.parquet"
-valid_file = f"{folder}/valid.parquet" if a.mode == "fit" else None
-train, valid = RankDataLoader(feature_map, stage="train", train_data=train_file, valid_data=valid_file, **options)
-model = (DeepFM if a.model == "deepfm" else DCNv2)(feature_map, **options)
+    session.describe()
+feature_map = session.feature_map()
+model = {"deepfm": DeepFM, "dcn_v2": DCNv2, "din": DIN}[a.model](feature_map, **session.options)
+if a.mode == "predict":
+    clock.lap()
+    loader = session.test_loader(feature_map, session.train_file())
+    write_scores(model.predict(loader), f"{session.work}/scores.parquet")
+    rows = loader.num_samples
+    report_predict(rows, clock.lap(), time.perf_counter() - started)
+    raise SystemExit
+train, valid = session.train_loader(feature_map, f"{session.folder}/valid.parquet" if a.mode == "fit" else None)
 prepare = clock.lap()
 if a.mode == "fit":
     model.fit(train, epochs=a.epochs, validation_data=valid)
 else:
-    model._max_gradient_norm, model._eval_steps, model._total_steps = 10.0, 10**9, 0
-    model._stop_training = False
-    model._epoch_index = model._batch_index = 0
-    model.train_epoch(train)
+    train_epoch(model, train)
 training = clock.lap()
 total = time.perf_counter() - started
-test = RankDataLoader(feature_map, stage="test", test_data=f"{folder}/test.parquet", **options)
-result = model.evaluate(test)
-clock.lap()
-model.predict(test)
+found = model.evaluate(session.test_loader(feature_map))
+rows = train.num_samples
 report(
-    library="fuxictr",
-    mode=a.mode,
-    model=a.model,
-    batch=a.batch,
-    rows=train.num_samples,
-    seed=a.seed,
+    rows=rows,
     prepare=prepare,
     train=training,
-    rows_per_s=train.num_samples / training,
+    rows_per_s=rows / training,
     total=total,
-    predict_rows_per_s=test.num_samples / clock.lap(),
-    auc=float(result["AUC"]),
-    logloss=float(result["logloss"]),
+    auc=float(found["AUC"]),
+    logloss=float(found["logloss"]),
 )

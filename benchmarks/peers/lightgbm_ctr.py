@@ -20,7 +20,7 @@ columns = [*info["sparse"], *info["dense"]]
 frames = {split: read(a.folder, split) for split in ("train", "valid", "test")}
 started = time.perf_counter()
 train, valid = (
-    lightgbm.Dataset(frames[s][columns], frames[s][info["label"]], categorical_feature=list(info["sparse"]))
+    lightgbm.Dataset(frames[s][columns], frames[s][info["labels"][0]], categorical_feature=list(info["sparse"]))
     for s in ("train", "valid")
 )
 options = {
@@ -35,5 +35,5 @@ options = {
 }
 model = lightgbm.train(options, train, 3000, valid_sets=[valid], callbacks=[lightgbm.early_stopping(50, verbose=False)])
 training = time.perf_counter() - started
-auc = roc_auc_score(frames["test"][info["label"]], model.predict(frames["test"][columns]))
+auc = roc_auc_score(frames["test"][info["labels"][0]], model.predict(frames["test"][columns]))
 report(library="lightgbm", mode="fit", seed=a.seed, train=training, auc=auc, trees=model.best_iteration)

@@ -1,4 +1,4 @@
-"""What the peers' scripts share: encoded tables, and the preprocessing a user of those libraries writes by hand."""
+"""What the peers' scripts share: encoded tables, the preprocessing a user writes by hand, and how results are told."""
 
 import json
 import time
@@ -8,12 +8,29 @@ import numpy as np
 import pandas as pd
 
 
-def read(folder: str, split: str) -> pd.DataFrame:
-    return pd.read_parquet(Path(folder) / f"{split}.parquet")
+def read(folder: str, split: str, rows: int | None = None) -> pd.DataFrame:
+    frame = pd.read_parquet(Path(folder) / f"{split}.parquet")
+    return frame if rows is None else frame.head(rows)
 
 
 def meta(folder: str) -> dict:
+    """``labels``, ``sparse`` (column -> largest id plus one), ``dense``, ``sequences`` (column -> whose ids)."""
     return json.loads((Path(folder) / "meta.json").read_text())
+
+
+def columns_of(info: dict) -> list[str]:
+    return [*info["sparse"], *info["sequences"], *info["dense"]]
+
+
+def array(frame: pd.DataFrame, column: str, info: dict) -> np.ndarray:
+    """A column as these libraries want it: int64 (n,), float32 (n,), or int64 (n, length) of a sequence."""
+    if column in info["sequences"]:
+        return np.stack(frame[column].to_numpy()).astype(np.int64)
+    return frame[column].to_numpy(np.int64 if column in info["sparse"] else np.float32)
+
+
+def arrays(frame: pd.DataFrame, info: dict) -> dict[str, np.ndarray]:
+    return {column: array(frame, column, info) for column in columns_of(info)}
 
 
 def encode(frames: dict[str, pd.DataFrame], sparse: list[str], dense: list[str], label: str, folder: str) -> None:
@@ -35,11 +52,20 @@ def encode(frames: dict[str, pd.DataFrame], sparse: list[str], dense: list[str],
     target.mkdir(parents=True, exist_ok=True)
     for name, columns in out.items():
         pd.DataFrame(columns).to_parquet(target / f"{name}.parquet")
-    (target / "meta.json").write_text(json.dumps({"label": label, "sparse": sizes, "dense": dense}))
+    (target / "meta.json").write_text(json.dumps({"labels": [label], "sparse": sizes, "dense": dense, "sequences": {}}))
+
+
+def write_scores(scores, file: str) -> None:
+    pd.DataFrame({"score": np.asarray(scores, np.float32).ravel()}).to_parquet(file)
 
 
 def report(**values: object) -> None:
     print("RESULT " + json.dumps(values), flush=True)
+
+
+def report_predict(rows: int, seconds: float, total: float) -> None:
+    """Seconds from reading to the written file, and from the start of the process."""
+    report(rows=rows, rows_per_s=rows / seconds, rows_per_s_with_start=rows / total)
 
 
 class Clock:

@@ -1,93 +1,84 @@
-"""Torch-RecHub's own DeepFM or DCNv2 under its own trainer.
+"""Torch-RecHub's own DeepFM, DCNv2 or DIN under its own trainer."""
 
-loop  FOLDER: one epoch over encoded rows, timed; AUC on the test rows
-fit   FOLDER: train with early stopping on valid; AUC on the test rows
-raw   FOLDER: from raw string columns, with the label encoding its examples use
-"""
-
-import argparse
 import tempfile
 import time
 
 started = time.perf_counter()
 import numpy as np
+import pandas as pd
 import torch
+from options import options
 from sklearn.preprocessing import LabelEncoder, MinMaxScaler
-from tables import Clock, meta, read, report
-from torch_rechub.basic.features import DenseFeature, SparseFeature
-from torch_rechub.models.ranking import DCNv2, DeepFM
+from tables import Clock, arrays, meta, read, report, report_predict, write_scores
+from torch_rechub.basic.features import DenseFeature, SequenceFeature, SparseFeature
+from torch_rechub.models.ranking import DIN, DCNv2, DeepFM
 from torch_rechub.trainers import CTRTrainer
 from torch_rechub.utils.data import DataGenerator
 
-parser = argparse.ArgumentParser()
-parser.add_argument("mode", choices=["loop", "fit", "raw"])
-parser.add_argument("folder")
-parser.add_argument("--model", default="deepfm")
-parser.add_argument("--batch", type=int, default=4096)
-parser.add_argument("--dim", type=int, default=16)
-parser.add_argument("--hidden", default="256,128")
-parser.add_argument("--dropout", type=float, default=0.0)
-parser.add_argument("--rows", type=int)
-parser.add_argument("--epochs", type=int, default=50)
-parser.add_argument("--patience", type=int, default=2)
-parser.add_argument("--seed", type=int, default=2022)
-parser.add_argument("--decay", type=float, default=1e-5)
-a = parser.parse_args()
+a = options(__doc__, ["loop", "fit", "raw", "predict"], ["deepfm", "dcn_v2", "din"])
 torch.manual_seed(a.seed)
 np.random.seed(a.seed)
-torch.set_num_threads(2)
+torch.set_num_threads(a.threads)
 
-clock = Clock()
-if a.mode == "raw":
+
+def label_encoded():
+    """Raw strings as the library's examples encode them: over all rows, missing as a value of its own."""
     train, test = read(a.folder, "train"), read(a.folder, "test")
-    dense = [c for c in train if c.startswith("I")]
-    sparse = [c for c in train if c.startswith("C")]
-    both = __import__("pandas").concat([train, test], ignore_index=True)
+    dense = [column for column in train if column.startswith("I")]
+    sparse = [column for column in train if column.startswith("C")]
+    both = pd.concat([train, test], ignore_index=True)
     both[sparse] = both[sparse].fillna("-996666")
     both[dense] = MinMaxScaler().fit_transform(both[dense].fillna(0))
     sizes = {}
     for column in sparse:
         both[column] = LabelEncoder().fit_transform(both[column])
         sizes[column] = int(both[column].max()) + 1
-    train, test = both.iloc[: len(train)], both.iloc[len(train) :]
-    valid, label = test, "label"
+    info = {"labels": ["label"], "sparse": sizes, "dense": dense, "sequences": {}}
+    return info, both.iloc[: len(train)], both.iloc[len(train) :]
+
+
+def build(info):
+    mlp = {"dims": a.hidden, "dropout": a.dropout}
+    sparse = [SparseFeature(column, size, a.dim) for column, size in info["sparse"].items()]
+    features = sparse + [DenseFeature(column) for column in info["dense"]]
+    if a.model == "deepfm":
+        return DeepFM(features, sparse, {**mlp, "activation": "relu"})
+    if a.model == "dcn_v2":
+        return DCNv2(features, a.cross, {**mlp, "activation": "relu"}, use_low_rank_mixture=False)
+    targets = [feature for feature in sparse if feature.name in info["sequences"].values()]
+    history = [
+        SequenceFeature(column, info["sparse"][of], a.dim, pooling="concat", shared_with=of, padding_idx=0)
+        for column, of in info["sequences"].items()
+    ]
+    others = [feature for feature in sparse if feature not in targets]
+    return DIN(others, history, targets, mlp, {"dims": a.attention, "activation": "dice"})
+
+
+clock = Clock()
+if a.mode == "raw":
+    info, train, test = label_encoded()
 else:
     info = meta(a.folder)
-    sizes, dense, label = info["sparse"], info["dense"], info["label"]
-    train, test = read(a.folder, "train"), read(a.folder, "test")
-    valid = read(a.folder, "valid") if a.mode == "fit" else test
-    if a.rows:
-        train = train.head(a.rows)
-columns = [*sizes, *dense]
-
-
-def inputs(frame):
-    return {c: frame[c].to_numpy(np.int64 if c in sizes else np.float32) for c in columns}
-
-
-sparse_features = [SparseFeature(c, size, a.dim) for c, size in sizes.items()]
-features = sparse_features + [DenseFeature(c) for c in dense]
-mlp = {"dims": [int(width) for width in a.hidden.split(",")], "dropout": a.dropout, "activation": "relu"}
-if a.model == "deepfm":
-    model = DeepFM(features, sparse_features, mlp)
-else:
-    model = DCNv2(features, 3, mlp, use_low_rank_mixture=False)
-loaders = DataGenerator(inputs(train), train[label].to_numpy(np.float32)).generate_dataloader(
-    inputs(valid),
-    valid[label].to_numpy(np.float32),
-    inputs(test),
-    test[label].to_numpy(np.float32),
-    batch_size=a.batch,
-    num_workers=0,
-)
+    train = read(a.folder, "train", a.rows)
+    test = train if a.mode == "predict" else read(a.folder, "test")
+valid = read(a.folder, "valid") if a.mode == "fit" else test
+label = info["labels"][0]
+parts = [(arrays(frame, info), frame[label].to_numpy(np.float32)) for frame in (train, valid, test)]
+loaders = DataGenerator(*parts[0]).generate_dataloader(*parts[1], *parts[2], batch_size=a.batch, num_workers=0)
+reading = clock.lap()
 trainer = CTRTrainer(
-    model,
+    build(info),
     optimizer_params={"lr": 1e-3, "weight_decay": a.decay},
     n_epoch=a.epochs,
     earlystop_patience=a.patience,
     model_path=tempfile.mkdtemp(),
 )
-prepare = clock.lap()
+prepare = reading + clock.lap()
+if a.mode == "predict":
+    write_scores(trainer.predict(trainer.model, loaders[2]), f"{trainer.model_path}/scores.parquet")
+    seconds = reading + clock.lap()
+    report_predict(len(train), seconds, time.perf_counter() - started)
+    raise SystemExit
 if a.mode == "fit":
     trainer.fit(loaders[0], loaders[1])
 else:
@@ -95,19 +86,4 @@ else:
 training = clock.lap()
 total = time.perf_counter() - started
 auc = trainer.evaluate(trainer.model, loaders[2])
-clock.lap()
-trainer.predict(trainer.model, loaders[2])
-report(
-    library="torch-rechub",
-    mode=a.mode,
-    model=a.model,
-    batch=a.batch,
-    rows=len(train),
-    seed=a.seed,
-    prepare=prepare,
-    train=training,
-    rows_per_s=len(train) / training,
-    total=total,
-    predict_rows_per_s=len(test) / clock.lap(),
-    auc=float(auc),
-)
+report(rows=len(train), prepare=prepare, train=training, rows_per_s=len(train) / training, total=total, auc=float(auc))

@@ -1,0 +1,1 @@
+"""Processes, their cost, and what is written down about them."""

@@ -1,0 +1,56 @@
+"""Which machine and which versions a number is of."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from harness.process import run
+
+ROOT = Path(__file__).parents[2]
+MEASURED = ("rechub_cli", "benchmarks")
+PACKAGES = ("torch", "torch-rechub", "fuxictr", "deepctr-torch", "recbole")
+
+
+def describe() -> dict[str, Any]:
+    return {
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3, 1),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def own_versions() -> dict[str, str]:
+    """Ours, with the latest commit that changed the code or the benchmarks; a star behind it: files differ from it."""
+    commit = git("log", "-1", "--format=%h", "--", *MEASURED) or "unknown"
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED)
+    return {"rechub": version("rechub-cli"), "commit": commit + "*" * bool(changed), "torch": version("torch")}
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def peer_versions(python: Path) -> dict[str, str]:
+    """Those of the peers' packages that are in an environment."""
+    script = (
+        "import importlib.metadata as m, json\n"
+        f"print('RESULT ' + json.dumps({{d.name.lower(): d.version for d in m.distributions()"
+        f" if d.name.lower() in {PACKAGES}}}))"
+    )
+    return run([python, "-c", script]).result() if python.exists() else {}

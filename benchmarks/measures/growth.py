@@ -1,0 +1,85 @@
+"""How cost grows with the vocabulary and with the rows."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import ours
+from harness.records import Results
+from harness.workplace import SPEEDS, Workplace
+
+from measures.measure import Measure, Value
+
+VOCABULARIES = (100_000, 1_000_000, 10_000_000)
+N_FIELDS = 26
+COPIES = 10
+
+
+def update(place: Workplace, number: int) -> Results:
+    """One step of ``lazy_adam`` alone, on the ids of 4,096 rows, in tables of three sizes."""
+    done = place.inside("table_update", *VOCABULARIES)
+    seconds = [done[f"ms_{size}"] for size in VOCABULARIES]
+    by_size = {f"ms_{size}": value for size, value in zip(VOCABULARIES, seconds, strict=True)}
+    return {"rechub": {"ratio": seconds[-1] / seconds[0], **by_size, "others": done["others"]}}
+
+
+def vocabulary(place: Workplace, number: int) -> Results:
+    """A whole step of DeepFM with hashed ids. Of two epochs the quicker: in the first the system hands out pages."""
+    data = place.dataset("criteo", "raw") / "train.parquet"
+    seconds, others = {}, 0.0
+    for size in VOCABULARIES:
+        settings = [f"features.C*.hash_buckets={size // N_FIELDS}", "trainer.embedding_optimizer.name=lazy_adam"]
+        words = [word for setting in settings for word in ("--set", setting)]
+        done = ours.train(SPEEDS / "deepfm.yaml", "--train", data, "--epochs", 2, *words)
+        seconds[size], others = 4096e3 / done["rows_per_s"], max(others, done["others"])
+        shutil.rmtree(done["run"].parent)
+    by_size = {f"ms_{size}": value for size, value in seconds.items()}
+    return {"rechub": {"ratio": seconds[VOCABULARIES[-1]] / seconds[VOCABULARIES[0]], **by_size, "others": others}}
+
+
+def rows(place: Workplace, number: int) -> Results:
+    """Private memory and time a row on the file, and on a folder that holds it ten times."""
+    source = (place.dataset("criteo", "raw") / "train.parquet").resolve()
+    folder = Path(tempfile.mkdtemp(dir=place.scratch))
+    many = folder / "many"
+    many.mkdir()
+    for copy in range(COPIES):
+        (many / f"part-{copy:03}.parquet").symlink_to(source)
+    once, often = (ours.train(SPEEDS / "deepfm.yaml", "--train", data, folder=folder) for data in (source, many))
+    shutil.rmtree(folder)
+    return {
+        "rechub": {
+            "memory_ratio": often["anonymous_mb"] / once["anonymous_mb"],
+            "time_ratio": once["rows_per_s"] / often["rows_per_s"],
+            "once_mb": once["anonymous_mb"],
+            "often_mb": often["anonymous_mb"],
+            "others": max(once["others"], often["others"]),
+        }
+    }
+
+
+def by_vocabulary(most: float) -> tuple[Value, ...]:
+    sizes = (Value(f"ms_{size}", f"ms at {size:,}", lower=True, digits=1) for size in VOCABULARIES)
+    return (Value("ratio", "10M over 100k", most=most, lower=True, digits=2), *sizes)
+
+
+SECTION = "Growth"
+MEASURES = (
+    Measure("growth.update", SECTION, "embedding update alone, by ids in all", update, by_vocabulary(3.0)),
+    Measure("growth.step", SECTION, "a whole step of DeepFM, by ids in all", vocabulary, by_vocabulary(1.5), rounds=3),
+    Measure(
+        "growth.rows",
+        SECTION,
+        "training on 10M rows against 1M, same vocabulary",
+        rows,
+        (
+            Value("memory_ratio", "private memory (RssAnon), times", most=1.10, lower=True, digits=2),
+            Value("time_ratio", "time a row in the epoch, times", most=1.10, lower=True, digits=2),
+            Value("once_mb", "MiB at 1M", lower=True),
+            Value("often_mb", "MiB at 10M", lower=True),
+        ),
+        rounds=2,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Seeded data with the shapes of public data sets, so that a benchmark needs no download."""
