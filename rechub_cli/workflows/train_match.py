@@ -51,6 +51,8 @@ def train_match(request: TrainRequest, events: Events, stop: Stop) -> TrainOutco
 
 def learn(job: Job, run: Run) -> TrainOutcome:
     """From a log to the best weights, and how they rank beside the baselines."""
+    from rechub_cli.data.cache import cache_keys
+
     started = time.monotonic()
     events, stop = job.events, job.stop
     importing = import_torch_meanwhile(job.command)
@@ -83,7 +85,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
         else:
             batches = data.training(batch_size, job.base, run.cache, events, stop)
             trainer = match_trainer(spec, model, data, job.base, watcher, checkpoints)
-            run.update(device=str(trainer.device), training=True)
+            keys = cache_keys(train=batches, **queries)
+            run.update(device=str(trainer.device), training=True, cache=keys)
             describe_model(model, trainer, events)
             trainer.fit(batches, valid)
         test = compare(model, data, queries, job.base, watcher, run)
