@@ -100,7 +100,7 @@ def prune_caches(
         raise UsageError("say what to remove: --older-than 30d, --max-size 20GB or --all")
     caches = list_caches()
     removed = []
-    for one in reversed(chosen(caches, older_than, max_size, everything)):
+    for one in chosen(caches, older_than, max_size, everything):
         if one.in_use or (not dry_run and not remove(one.path)):
             text = f"{one.path} is in use: it stays"
             events.emit("message", text, {"path": str(one.path)})
@@ -113,17 +113,17 @@ def prune_caches(
 
 
 def chosen(caches: Sequence[Cached], older_than: str | None, max_size: str | None, everything: bool) -> list[Cached]:
-    """Those that any condition asks to remove, in the order given: last used first."""
-    now = time.time()
+    """Those that any condition asks to remove, the one used longest ago first."""
     age = None if older_than is None else parse_age("--older-than", older_than).total_seconds()
     most = None if max_size is None else parse_size("--max-size", max_size)
-    found, total = [], 0
-    for one in caches:
+    now, total = time.time(), sum(one.bytes for one in caches)
+    found = []
+    for one in reversed(caches):  # of the last one used first
         old = age is not None and now - one.used > age
-        if everything or old or (most is not None and total + one.bytes > most and not one.in_use):
+        too_much = most is not None and total > most and not one.in_use
+        if everything or old or too_much:
             found.append(one)
-        else:
-            total += one.bytes
+            total -= one.bytes
     return found
 
 
