@@ -12,8 +12,10 @@ if not sys.stdout or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
     os.environ.setdefault("TYPER_USE_RICH", "0")
 import typer
 
+from rechub_cli.cli.cache import cache_app
 from rechub_cli.cli.command import BROKEN_PIPE, INTERRUPTED, command, flush_stdout
 from rechub_cli.cli.console import hold_descriptors, hush_stdout, say
+from rechub_cli.cli.doctor import doctor
 from rechub_cli.cli.embed import embed
 from rechub_cli.cli.evaluate import evaluate
 from rechub_cli.cli.init import init
@@ -59,6 +61,8 @@ def make_app() -> typer.Typer:
     app.add_typer(models_app(), name="models", rich_help_panel="Prepare")
     app.add_typer(runs_app(), name="runs", rich_help_panel="Runs")
     command(app, "publish", rich_help_panel="Runs")(publish)
+    app.add_typer(cache_app(), name="cache", rich_help_panel="Runs")
+    command(app, "doctor", rich_help_panel="Help")(doctor)
     command(app, "version", rich_help_panel="Help")(version)
     return app
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rechub_cli.cli import complete, options
 from rechub_cli.cli.console import Console
+from rechub_cli.cli.tables import show_pairs, show_table
+
+if TYPE_CHECKING:
+    from rechub_cli.workflows.evaluate import EvaluateOutcome
+    from rechub_cli.workflows.segments import Segments
 
 Metrics = Annotated[
     list[str] | None,
@@ -25,7 +32,7 @@ Require = Annotated[
     typer.Option(
         "--require",
         metavar="CONDITION",
-        help="Exit 3 unless it holds: 'auc >= 0.75', 'calibration in 0.95..1.05'; repeat.",
+        help="Exit 3 unless it holds: 'auc >= 0.75', 'logloss <= against.logloss*1.002'; repeat.",
         show_default=False,
     ),
 ]
@@ -50,6 +57,26 @@ Candidates = Annotated[
     ),
 ]
 
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="RUN",
+        help="Another run, such as the published one, measured on the same rows.",
+        show_default=False,
+        autocompletion=complete.runs,
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="COLUMN", help="The metrics of each value of a column, too.", show_default=False),
+]
+IntervalLevel = Annotated[
+    float | None,
+    typer.Option("--intervals", metavar="LEVEL", help="Bootstrap intervals of this level: 0.95.", show_default=False),
+]
+Bootstrap = Annotated[int, typer.Option("--bootstrap", metavar="N", help="Draws of the intervals.")]
+
 
 def evaluate(
     console: Console,
@@ -58,6 +85,10 @@ def evaluate(
     metric: Metrics = None,
     require: Require = None,
     fail_if: FailIf = None,
+    against: Against = None,
+    by: By = None,
+    intervals: IntervalLevel = None,
+    bootstrap: Bootstrap = 200,
     date: options.Date = None,
     history: options.History = None,
     exclude_seen: ExcludeSeen = False,
@@ -89,6 +120,10 @@ def evaluate(
                 fail_if=tuple(fail_if or ()),
                 exclude_seen=exclude_seen,
                 candidates=candidates,
+                against=dated(against, date),
+                by=by,
+                intervals=intervals,
+                bootstrap=bootstrap,
                 input_format=input_format,
                 limit_rows=limit_rows,
                 batch_size=batch_size,
@@ -104,7 +139,54 @@ def evaluate(
     if console.output.json:
         console.document(outcome.to_json())
     else:
-        width = max(map(len, outcome.metrics), default=0)
-        for name, value in outcome.metrics.items():
-            console.result(f"{name:<{width}}  {value:.6f}")
+        show_metrics(console, outcome)
     outcome.raise_if_failed()
+
+
+def show_metrics(console: Console, outcome: EvaluateOutcome) -> None:
+    """A line a metric; with the other run, the intervals and the segments where they were asked for."""
+    against, found = outcome.against, outcome.intervals
+    if against is None and found is None:
+        show_pairs(console, [(name, f"{value:.6f}") for name, value in outcome.metrics.items()])
+    else:
+        heads, columns = ["metric", outcome.run], [list(outcome.metrics), list(map(number, outcome.metrics.values()))]
+        level = "" if found is None else f"{100 * found.level:g}%"
+
+        def beside(head: str, values: Mapping[str, Any] | None, show: Callable[[Any], str]) -> None:
+            if values is not None:
+                heads.append(head)
+                columns.append([show(values[name]) if name in values else "" for name in outcome.metrics])
+
+        if found is not None:
+            beside(level, found.metrics, interval)
+        if against is not None:
+            beside(f"against {against.run}", against.metrics, number)
+        if found is not None:
+            beside(f"{level} ", found.against, interval)
+            beside(f"difference {level}", found.difference, interval)
+        show_table(console, heads, list(zip(*columns, strict=True)), right=set(heads[1:]))
+    if outcome.segments is not None:
+        console.result("")
+        show_segments(console, outcome.segments)
+
+
+def show_segments(console: Console, segments: Segments) -> None:
+    names = list(dict.fromkeys(name for segment in segments.largest for name in segment.metrics))
+    beside = [f"against.{name}" for name in names] if any(segment.against for segment in segments.largest) else []
+    rows = []
+    for segment in segments.largest:
+        values = segment.metrics | {f"against.{name}": value for name, value in (segment.against or {}).items()}
+        shown = [number(values.get(name, math.nan)) for name in (*names, *beside)]
+        rows.append(["(null)" if segment.value is None else str(segment.value), f"{segment.rows:,}", *shown])
+    heads = [segments.by, "rows", *names, *beside]
+    show_table(console, heads, rows, right=set(heads[1:]))
+    if segments.more:
+        console.result(f"and {segments.more:,} more values of {segments.by}, {segments.more_rows:,} rows")
+
+
+def number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.6f}"
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    return f"{number(bounds[0])}..{number(bounds[1])}"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Collection, Sequence
 
 from rechub_cli.cli.console import Console, wants_color
+from rechub_cli.run.safe_text import one_line
 
 
 def show_table(
@@ -13,7 +14,8 @@ def show_table(
 ) -> None:
     """One line a row. ``right`` are the heads of the columns that numbers stand in."""
     if console.stdout.isatty():
-        console.result(rich_table(heads, rows, right, wants_color(console.output.color, True)))
+        drawn = rich_table(heads, rows, right, wants_color(console.output.color, True))
+        console.write((drawn + "\n").encode("utf-8", "surrogateescape"))
         return
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows):
@@ -25,7 +27,7 @@ def show_table(
 
 
 def rich_table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str], color: bool) -> str:
-    """As wide as the terminal allows; what is longer goes on in the next line."""
+    """As wide as the terminal allows; what is longer goes on in the next line. Cells cannot steer the terminal."""
     from rich import box
     from rich.console import Console as Rich
     from rich.table import Table
@@ -35,7 +37,7 @@ def rich_table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Colle
     for head in heads:
         table.add_column(head, justify="right" if head in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     width = shutil.get_terminal_size().columns
     rich = Rich(width=width, force_terminal=color, color_system="standard" if color else None, highlight=False)
     with rich.capture() as capture:

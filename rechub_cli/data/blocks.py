@@ -44,7 +44,7 @@ class Stats:
         return self.unseen.get(name, 0) / self.n_rows
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Blocks:
     """The rows of one cache."""
 

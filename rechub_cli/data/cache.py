@@ -7,15 +7,16 @@ import hashlib
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from rechub_cli.data.block import Block, RowEncoder
 from rechub_cli.data.blocks import BLOCK_ROWS, FORMAT, Blocks, Stats, values_file
+from rechub_cli.data.cache_locks import hold, key_lock
 from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.data.tally import Tally
 from rechub_cli.errors import NoInput
@@ -31,6 +32,7 @@ def build_or_open(
     """The encoded ``rows``: from the cache where it has them, else encoded now and kept there.
 
     A cache that is not whole is built anew. Two processes that want the same rows build them once: the second waits.
+    While what this returns lives, nobody prunes the cache.
 
     Raises:
         DataError: a bad value. NoInput: there are no rows. CannotCreate: the cache cannot be written.
@@ -39,10 +41,11 @@ def build_or_open(
     target = Path(folder) / key
     with creating(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    with _lock(target.with_suffix(".lock")):
+    with key_lock(target.with_suffix(".lock")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             blocks = Blocks.open(target)
             os.utime(target / "header.json")  # when it was last used
+            hold(blocks, target)
             return blocks
         temporary = target.with_suffix(".tmp")
         try:
@@ -57,7 +60,15 @@ def build_or_open(
         finally:
             with contextlib.suppress(OSError):
                 _remove(temporary)
-        return Blocks.open(target)
+        blocks = Blocks.open(target)
+        hold(blocks, target)
+        return blocks
+
+
+def cache_keys(**loaders: Any) -> dict[str, str]:
+    """The keys of the caches that loaders read, by the part they are for."""
+    blocks = {part: getattr(loader, "blocks", None) for part, loader in loaders.items()}
+    return {part: found.folder.name for part, found in blocks.items() if found is not None}
 
 
 def _build(folder: Path, rows: Rows, encoder: RowEncoder, progress: Callable[[int], None] | None) -> None:
@@ -137,14 +148,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    import fcntl
-
-    with contextlib.ExitStack() as stack:
-        with creating(path):
-            file = stack.enter_context(path.open("wb"))
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -31,6 +31,13 @@ class Ranking:
         """int64 (Q,): relevant items of each query."""
         return np.diff(self.starts)
 
+    def take(self, queries: np.ndarray) -> Ranking:
+        """Some of the queries, by their places; one may be taken several times."""
+        lengths = self.relevant[queries]
+        starts = np.r_[0, lengths.cumsum()]
+        places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][queries] - starts[:-1], lengths)
+        return Ranking(self.ranks[places], starts, self.counts, None if self.top is None else self.top[queries])
+
     def sums(self, worth: np.ndarray) -> np.ndarray:
         """float64 (Q,): the worth (R,) of each query's relevant items, added up."""
         return np.add.reduceat(worth, self.starts[:-1]) if len(self.starts) > 1 else np.empty(0)

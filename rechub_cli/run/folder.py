@@ -53,11 +53,11 @@ class Folder:
 
     @classmethod
     def scan(cls, path: Path) -> Folder:
-        """Raises OSError where the folder itself cannot be read; one that is not there is empty."""
+        """One that is not there, or cannot be read, is empty."""
         runs: list[Path] = []
         links: dict[str, Path] = {}
         caches: list[Path] = []
-        if path.is_dir():
+        if os.path.isdir(path):
             for entry in _walk(path, DEPTH):
                 if os.path.islink(entry):
                     links[str(entry.relative_to(path))] = Path(os.path.realpath(entry))
@@ -83,16 +83,16 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
     """The runs, links and caches of a folder; what cannot be read is passed by."""
     try:
         entries = sorted(folder.iterdir())
-    except PermissionError:
+    except OSError:
         return
     for entry in entries:
-        if entry.name == ".cache" and entry.is_dir():
+        if entry.name == ".cache" and os.path.isdir(entry):
             yield entry
         elif entry.name.startswith("."):
             continue
-        elif entry.is_symlink() or is_run(entry):
+        elif os.path.islink(entry) or is_run(entry):
             yield entry
-        elif depth and entry.is_dir():
+        elif depth and os.path.isdir(entry):
             yield from _walk(entry, depth - 1)
 
 

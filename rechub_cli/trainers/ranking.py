@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -121,7 +121,11 @@ class Ranker:
             found.append(search.best(search.exclude(scores, _seen(part)) if exclude_seen else scores, k))
         return torch.cat([scores for scores, _ in found]), torch.cat([places for _, places in found])
 
-    def measure(
+    def measure(self, loader: Iterable[Any], metrics: Mapping[str, Any], **options: Any) -> dict[str, float]:
+        """Metrics over all rows with targets; see ``collect``, which takes the options, and ``Ranked.metrics``."""
+        return self.collect(loader, metrics, **options).metrics(metrics)
+
+    def collect(
         self,
         loader: Iterable[Any],
         metrics: Mapping[str, Any],
@@ -130,8 +134,8 @@ class Ranker:
         sampled: Sampled | None = None,
         popular: bool = False,
         seed: int = 0,
-    ) -> dict[str, float]:
-        """Metrics over all rows with targets: every row is a query, its targets are the relevant items.
+    ) -> Ranked:
+        """How the rows with targets are ranked, for metrics: every row is a query, its targets are the relevant items.
 
         Equal scores are ranked as unluckily as they can fall, and a score that is no number is the lowest. A target
         outside the catalogue is a miss. The items are embedded anew.
@@ -185,11 +189,7 @@ class Ranker:
         starts = np.r_[0, np.concatenate(numbers).cumsum()]
         counts = self.counts.cpu().numpy()
         ranking = Ranking(np.concatenate(own), starts, counts, np.concatenate(tops) if lists else None)
-        result = {f"{name}{mark}": float(metric(ranking)) for name, metric in wanted.items()}
-        if popular:
-            beside = Ranking(np.concatenate(by_count), starts, counts)
-            result |= {f"popular_{n}{mark}": float(m(beside)) for n, m in wanted.items() if not m.needs_top}
-        return result
+        return Ranked(ranking, Ranking(np.concatenate(by_count), starts, counts) if popular else None, mark)
 
     def _blocks(self, batch: Batch) -> Iterator[tuple[Batch, Tensor]]:
         """Slices of a batch with their scores (b, I), which are the caller's to change."""
@@ -224,6 +224,31 @@ class Ranker:
             self._told = True
             text = f"{unknown:,} of {targets:,} targets are not in the catalogue: they count as misses"
             self.watcher.on_message("warn", "data.warning", text, {"not_in_catalogue": unknown, "targets": targets})
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """How a catalogue ranks for queries: what metrics are computed from, over all queries or some."""
+
+    ranking: Ranking
+    by_count: Ranking | None  # by the items' training counts
+    mark: str  # of sampled candidates, behind a metric's name
+
+    def __len__(self) -> int:
+        return len(self.ranking.starts) - 1
+
+    def take(self, rows: np.ndarray) -> Ranked:
+        """Some of the queries, by their places; one may be taken several times."""
+        return Ranked(self.ranking.take(rows), None if self.by_count is None else self.by_count.take(rows), self.mark)
+
+    def metrics(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of these queries, and ``popular_<metric>``: what training counts would reach as scores."""
+        wanted = {name: metric for name, metric in metrics.items() if not (self.mark and metric.needs_top)}
+        result = {f"{name}{self.mark}": float(metric(self.ranking)) for name, metric in wanted.items()}
+        if self.by_count is not None:
+            beside = {name: metric for name, metric in wanted.items() if not metric.needs_top}
+            result |= {f"popular_{name}{self.mark}": float(m(self.by_count)) for name, m in beside.items()}
+        return result
 
 
 def load_metrics(names: Sequence[Any]) -> dict[str, Any]:

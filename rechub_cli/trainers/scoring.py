@@ -121,18 +121,16 @@ class Scorer:
         metrics: Mapping[str, Any],
         each: Callable[[Scores], None] | None = None,
     ) -> dict[str, float]:
-        """The metrics over all rows of a loader; ``<metric>_<label>`` where there are several labels.
+        """The metrics over all rows of a loader; see ``collect`` and ``Scored.metrics``."""
+        return self.collect(model, loader, each).metrics(metrics)
 
-        Of a model that says what its extras predict, ``given = {"cvr": (1, 0)}``, they are measured too: that extra
-        against label 1, in the rows whose label 0 is 1.
-
-        Rows whose label is masked, or whose weight for it is 0, are left out. ``each`` is handed every scored batch on
-        the way, say to write it.
+    def collect(self, model: nn.Module, loader: Iterable[Any], each: Callable[[Scores], None] | None = None) -> Scored:
+        """The scores of all rows of a loader beside their labels. ``each`` is handed every scored batch on the way,
+        say to write it.
 
         Raises:
             DataError: no rows, or no labels.
             RunFailed: a prediction is not a finite number.
-            SpecError: a metric needs groups and the batches have none.
         """
         given: Mapping[str, tuple[int, int]] = getattr(bare(model), "given", {})
         parts: list[tuple[Tensor, ...]] = []
@@ -155,31 +153,68 @@ class Scorer:
             raise DataError(
                 f"the model predicts {scores.shape[1]} values a row, but rows have {labels.shape[1]} labels"
             )
-
-        result = {}
         tasks = self.tasks or tuple(Task(str(i)) for i in range(scores.shape[1]))
-        everywhere = np.ones(len(labels), bool)
-        subjects = [(task, column, scores[:, column], everywhere) for column, task in enumerate(tasks)]
-        for place, (name, (column, before)) in enumerate(given.items()):
-            subjects.append((Task(name), column, derived[:, place], labels[:, before] == 1))
+        return Scored(tasks, scores, labels, derived, given, row_weights, label_weights, group)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores of N rows beside their labels: what metrics are computed from, over all rows or some.
+
+    Shape legend: N rows, T labels, D derived predictions.
+    """
+
+    tasks: Sequence[Task]
+    scores: np.ndarray  # float32 (N, T)
+    labels: np.ndarray  # float32 (N, T), NaN = masked
+    derived: np.ndarray  # float32 (N, D)
+    given: Mapping[str, tuple[int, int]]  # what those predict: name -> (label, the label that is 1 where it counts)
+    row_weights: np.ndarray | None  # float32 (N,)
+    label_weights: np.ndarray | None  # float32 (N, T)
+    group: np.ndarray | None  # int64 (N,)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, rows: np.ndarray) -> Scored:
+        """Some of the rows, by their places; one may be taken several times."""
+        beside = [None if part is None else part[rows] for part in (self.row_weights, self.label_weights, self.group)]
+        scores, labels, derived = self.scores[rows], self.labels[rows], self.derived[rows]
+        return Scored(self.tasks, scores, labels, derived, self.given, *beside)
+
+    def metrics(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of these rows; ``<metric>_<label>`` where there are several labels.
+
+        Of a model that says what its extras predict, ``given = {"cvr": (1, 0)}``, they are measured too: that extra
+        against label 1, in the rows whose label 0 is 1. Rows whose label is masked, or whose weight for it is 0, are
+        left out.
+
+        Raises:
+            SpecError: a metric needs groups and the rows have none.
+        """
+        result = {}
+        everywhere = np.ones(len(self), bool)
+        subjects = [(task, column, self.scores[:, column], everywhere) for column, task in enumerate(self.tasks)]
+        for place, (name, (column, before)) in enumerate(self.given.items()):
+            subjects.append((Task(name), column, self.derived[:, place], self.labels[:, before] == 1))
         for task, column, predicted, among in subjects:
-            pick = among & ~np.isnan(labels[:, column])
-            weights = row_weights
-            if label_weights is not None:
-                own = label_weights[:, column]
+            pick = among & ~np.isnan(self.labels[:, column])
+            weights = self.row_weights
+            if self.label_weights is not None:
+                own = self.label_weights[:, column]
                 weights = own if weights is None else weights * own
             if weights is not None:
                 pick &= weights > 0  # else a metric may divide by nothing
             for name, metric in metrics.items():
-                if not fits(metric, task, tasks):
+                if not fits(metric, task, self.tasks):
                     continue
-                if metric.needs_group and group is None:
+                if metric.needs_group and self.group is None:
                     raise SpecError(f"metric {name} needs the group of each row: name its column with `group:`")
                 result[name if len(subjects) == 1 else f"{name}_{task.name}"] = metric(
-                    labels[pick, column],
+                    self.labels[pick, column],
                     predicted[pick],
                     None if weights is None else weights[pick],
-                    None if group is None else group[pick],
+                    None if self.group is None else self.group[pick],
                 )
         return result
 

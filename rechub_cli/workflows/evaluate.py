@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rechub_cli import plugins
-from rechub_cli.errors import CheckFailed, SpecError, UsageError
+from rechub_cli.errors import DataError, SpecError, UsageError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.spec.tasks import split_label
+from rechub_cli.workflows import ranking
 from rechub_cli.workflows.drift import NOTHING, UNKNOWN, Allowed, Drift, check_drift
+from rechub_cli.workflows.gates import AGAINST, DRIFT, Gate, check_gates, read_gates, values_of
+from rechub_cli.workflows.intervals import Intervals, check_level
 from rechub_cli.workflows.load import Trained, open_trained
 from rechub_cli.workflows.newdata import (
     check_columns,
@@ -23,16 +24,15 @@ from rechub_cli.workflows.newdata import (
     prepare_threads,
     with_newer,
 )
+from rechub_cli.workflows.segments import Collected, Kept, Measurable, Segments
 from rechub_cli.workflows.sources import check_counts, counted, limited
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
     from rechub_cli.data.loader import StreamLoader
-
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_NAME = r"[\w@\[\]]+|drift\.\w+\.\S+"
-_COMPARISON = re.compile(rf"\s*({_NAME})\s*(>=|<=|==|!=|>|<)\s*({_NUMBER})\s*")
-_RANGE = re.compile(rf"\s*({_NAME})\s+in\s+({_NUMBER})\s*\.\.\s*({_NUMBER})\s*")
+    from rechub_cli.data.tally import Tally
+    from rechub_cli.spec.model import Spec
+    from rechub_cli.trainers.scoring import Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,10 @@ class EvaluateRequest:
     exclude_seen: bool = False  # retrieval: rank without what each user had in train and valid
     candidates: str | None = None  # retrieval: all, uniform:N or popularity:N
     allowed: Allowed = NOTHING  # drift
+    against: str | None = None  # another run, measured on the same rows
+    by: str | None = None  # a column: the metrics of each of its values too
+    intervals: float | None = None  # the level of bootstrap intervals, such as 0.95
+    bootstrap: int = 200  # resamples, for the intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,109 +68,148 @@ class EvaluateOutcome:
     rows: int
     metrics: dict[str, float]
     gates: tuple[Gate, ...] = ()
+    against: Against | None = None
+    segments: Segments | None = None
+    intervals: Intervals | None = None
     drift: Drift = UNKNOWN
 
     @property
     def values(self) -> dict[str, float]:
-        """All that a gate can name: metrics, and ``drift.unseen.item_id`` and the like."""
-        return {**self.metrics, **self.drift.values}
+        """What gates are about: metrics, and ``drift.unseen.item_id`` and the like."""
+        against = None if self.against is None else self.against.metrics
+        return values_of({**self.metrics, **self.drift.values}, against)
 
     def to_json(self) -> dict[str, Any]:
-        gates = [{"flag": gate.flag, "condition": gate.text, "passed": gate.passes(self.values)} for gate in self.gates]
-        found = {"run": self.run, "rows": self.rows, "metrics": self.metrics, "gates": gates}
+        found: dict[str, Any] = {"run": self.run, "rows": self.rows, "metrics": self.metrics}
+        if self.against is not None:
+            found["against"] = {"run": self.against.run, "metrics": self.against.metrics}
+        if self.intervals is not None:
+            found["intervals"] = self.intervals.to_json()
+        if self.segments is not None:
+            found["segments"] = self.segments.to_json()
+        found["gates"] = [gate.to_json(self.values) for gate in self.gates]
         return {**found, "drift": self.drift.to_json()}
 
     def raise_if_failed(self) -> None:
         """Raises CheckFailed naming every gate that did not let these metrics pass."""
-        failed = [gate for gate in self.gates if not gate.passes(self.values)]
-        if failed:
-            values = [gate.value(self.values) for gate in failed]
-            told = [
-                f"{gate.flag} '{gate.text}': {gate.metric} is {'undefined' if math.isnan(value) else f'{value:.6g}'}"
-                for gate, value in zip(failed, values, strict=True)
-            ]
-            raise CheckFailed("\n".join(told))
+        check_gates(self.gates, self.values)
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """``--require 'auc >= 0.75'``, ``--require 'calibration in 0.95..1.05'``, ``--fail-if 'auc < 0.7'``."""
+class Against:
+    """The other run on the same rows."""
 
-    flag: str
-    text: str
-    metric: str
-    low: float = -math.inf
-    high: float = math.inf
-    strict: bool = False
-    negated: bool = False
-
-    @classmethod
-    def parse(cls, flag: str, text: str) -> Gate:
-        """Raises UsageError where it is neither a comparison with a number nor a range."""
-        unless = flag == "--fail-if"
-        found = _RANGE.fullmatch(text)
-        if found:
-            return cls(flag, text, found[1].lower(), float(found[2]), float(found[3]), negated=unless)
-        found = _COMPARISON.fullmatch(text)
-        if not found:
-            raise UsageError(f"{flag} {text!r} is not 'metric >= number' or 'metric in low..high'")
-        name, sign, value = found[1].lower(), found[2], float(found[3])
-        if sign in ("==", "!="):
-            return cls(flag, text, name, value, value, negated=(sign == "!=") != unless)
-        bounds = {"low": value} if sign[0] == ">" else {"high": value}
-        return cls(flag, text, name, **bounds, strict=len(sign) == 1, negated=unless)
-
-    def value(self, metrics: dict[str, float]) -> float:
-        """Its metric's value, whatever the case of the name; NaN where it is absent."""
-        return next((value for name, value in metrics.items() if name.lower() == self.metric), math.nan)
-
-    def passes(self, metrics: dict[str, float]) -> bool:
-        """A metric that is absent or not a number never passes, whatever is asked of it."""
-        value = self.value(metrics)
-        if math.isnan(value):
-            return False
-        inside = self.low < value < self.high if self.strict else self.low <= value <= self.high
-        return inside != self.negated
+    run: str
+    metrics: dict[str, float]
 
 
 def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOutcome:
-    """Compute the run's metrics, and those asked for, on other data.
+    """Compute the run's metrics, and those asked for, on other data; those of another run beside them.
 
     Raises:
         RechubError: with the exit code of its kind.
     """
+    data = check_request(request.run, request.data, request.input_format)
+    check_counts(
+        limit_rows=request.limit_rows,
+        batch_size=request.batch_size,
+        threads=request.threads,
+        bootstrap=request.bootstrap,
+    )
+    check_level(request.intervals)
+    gates = read_gates(request.require, request.fail_if, against=request.against is not None)
+    if request.against is not None and data == "-":
+        raise UsageError("--against reads the rows twice, which standard input cannot be; give a file")
+    stop.events = events
+
+    def opened(run: str) -> Judge:
+        trained = open_trained(Path(run), device=request.device, plugin=request.plugin, events=events, stop=stop)
+        return ranking.Judge(trained) if trained.catalogue is not None else LabelJudge(trained)
+
+    judge = opened(request.run)
+    request.allowed.check(judge.trained)
+    judge.choose(request, [name for gate in gates for name in gate.names if not name.startswith((AGAINST, DRIFT))])
+    condition = judge.trained.spec.data.filter
+    other = None
+    if request.against is not None:
+        other = opened(request.against)
+        check_comparable(judge.trained, other.trained)
+        names = [name.removeprefix(AGAINST) for gate in gates for name in gate.names if name.startswith(AGAINST)]
+        other.choose(request, names)
+    found, met = collect(judge, request, condition, events)
+    drift = check_drift(judge.trained, met, events, request.allowed)
+    metrics = found.metrics()
+    said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    events.emit("eval.result", f"{len(found):,} rows  {said}", {"rows": len(found), **metrics})
+    against = beside = None
+    if other is not None:
+        beside, _ = collect(other, request, condition, events)
+        if len(beside) != len(found):
+            raise DataError(f"{data} was changed while it was read: {len(found):,} rows, then {len(beside):,}")
+        against = Against(str(request.against), beside.metrics())
+        said = " ".join(f"{name} {value:.4f}" for name, value in against.metrics.items())
+        events.emit("eval.result", f"against {against.run}  {said}", {"against": against.run, **against.metrics})
+    segments = None if request.by is None else Segments.of(request.by, found, beside)
+    intervals = None
+    if request.intervals is not None:
+        seed = judge.trained.spec.trainer.seed
+        intervals = Intervals.of(found, beside, request.intervals, request.bootstrap, seed, events, stop)
+    return EvaluateOutcome(request.run, len(found), metrics, gates, against, segments, intervals, drift)
+
+
+def collect(judge: Judge, request: EvaluateRequest, condition: str | None, events: Events) -> tuple[Collected, Tally]:
+    """One pass of a run over the data, and what was met in its columns."""
     from rechub_cli.data.events import event_columns
-    from rechub_cli.workflows import ranking
     from rechub_cli.workflows.fitting import blaming_foreign
 
-    data = check_request(request.run, request.data, request.input_format)
-    check_counts(limit_rows=request.limit_rows, batch_size=request.batch_size, threads=request.threads)
-    stop.events = events
-    gates = [Gate.parse("--require", text) for text in request.require]
-    gates += [Gate.parse("--fail-if", text) for text in request.fail_if]
-    trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
-    judge: Judge = ranking.Judge(trained) if trained.catalogue is not None else LabelJudge(trained)
-    request.allowed.check(trained)
-    judge.choose(request, [gate.metric for gate in gates if not gate.metric.startswith("drift.")])
-    needed = [*judge.columns, *event_columns(trained.encoder)]
-    source = open_data(trained, data, request.input_format, condition=trained.spec.data.filter, needed=needed)
+    trained, data = judge.trained, str(request.data)
+    keep = [name for name in (request.by, judge.cluster if request.intervals else None) if name]
+    needed = [*judge.columns, *event_columns(trained.encoder), *keep]
+    source = open_data(trained, data, request.input_format, condition=condition, needed=needed)
     check_columns(data, source, judge.columns)
+    there = source.column_kinds()
+    if request.by is not None and request.by not in there:
+        raise UsageError(f"--by: {data} has no column {request.by}; columns there: {', '.join(there)}")
+    cluster = judge.cluster if request.intervals and judge.cluster in there else None
+    keep = list(dict.fromkeys(name for name in (request.by, cluster) if name))
     judge.trained = with_newer(trained, request.history, request.input_format, source)
     rows = limited(source, request.limit_rows)
     prepare_threads(request.threads)
-    loader = judge.loader(rows, request.batch_size or trained.spec.trainer.batch_size)
+    loader = judge.loader(rows, request.batch_size or trained.spec.trainer.batch_size, keep)
+    kept = Kept(keep)
     with blaming_foreign(trained.model, trained.spec.model.name, "scoring"):
-        metrics = judge.measure(counted(loader, events, "evaluate", rows.count_rows()))
-    drift = check_drift(trained, loader.met, events, request.allowed)
-    said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    events.emit("eval.result", f"{loader.rows:,} rows  {said}", {"rows": loader.rows, **metrics})
-    return EvaluateOutcome(request.run, loader.rows, metrics, tuple(gates), drift)
+        batches = counted(kept.watch(loader), events, "evaluate", rows.count_rows())
+        found = Collected(judge.collect(batches), judge.metrics, kept, cluster)
+    return found, loader.met
+
+
+def check_comparable(trained: Trained, other: Trained) -> None:
+    """Raises UsageError where two runs do not measure the same thing."""
+    if (trained.catalogue is None) != (other.catalogue is None):
+        raise UsageError(f"--against {other.run.path}: one run scores rows and the other ranks a catalogue")
+    for what, mine, theirs in zip(
+        ("labels", "weight", "item"), measured_by(trained.spec), measured_by(other.spec), strict=True
+    ):
+        if mine != theirs:
+            raise UsageError(
+                f"--against {other.run.path}: the runs do not measure the same thing; {what}: {mine}, there {theirs}"
+            )
+
+
+def measured_by(spec: Spec) -> tuple[Any, ...]:
+    """What metrics depend on besides scores."""
+    labels = {
+        name: (label.type, label.column or name, label.positive, label.weight, label.after)
+        for name, label in spec.labels.items()
+    }
+    return labels, spec.weight, spec.item
 
 
 class Judge(Protocol):
     """How a run is measured: by the labels of rows, or by how its catalogue ranks for them."""
 
     trained: Trained
+    metrics: dict[str, Any]
 
     @property
     def columns(self) -> list[str]:
@@ -175,9 +218,13 @@ class Judge(Protocol):
     def choose(self, request: EvaluateRequest, gated: Sequence[str]) -> None:
         """Settle on metrics: the run's, those asked for, those that gates need. Raises UsageError."""
 
-    def loader(self, rows: Rows, batch_size: int) -> StreamLoader: ...
+    @property
+    def cluster(self) -> str | None:
+        """The column of whose values rows belong together, so that intervals resample these and not rows."""
 
-    def measure(self, batches: Iterable[Any]) -> dict[str, float]: ...
+    def loader(self, rows: Rows, batch_size: int, keep: Sequence[str]) -> StreamLoader: ...
+
+    def collect(self, batches: Iterable[Any]) -> Measurable: ...
 
 
 @dataclass(slots=True)
@@ -208,13 +255,17 @@ class LabelJudge:
         except SpecError as error:
             raise UsageError(str(error)) from error
 
-    def loader(self, rows: Rows, batch_size: int) -> StreamLoader:
+    @property
+    def cluster(self) -> str | None:
+        return self.trained.spec.group
+
+    def loader(self, rows: Rows, batch_size: int, keep: Sequence[str]) -> StreamLoader:
         from rechub_cli.data.loader import StreamLoader
 
-        return StreamLoader(rows, self.trained.encoder, batch_size, labels=True)
+        return StreamLoader(rows, self.trained.encoder, batch_size, labels=True, keep=keep)
 
-    def measure(self, batches: Iterable[Any]) -> dict[str, float]:
-        return self.trained.scorer.measure(self.trained.model, batches, self.metrics)
+    def collect(self, batches: Iterable[Any]) -> Scored:
+        return self.trained.scorer.collect(self.trained.model, batches)
 
 
 def plain_metric(name: str, labels: Sequence[str]) -> str:

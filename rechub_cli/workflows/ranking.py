@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli.errors import DataError, Interrupted, SpecError, UsageError
 from rechub_cli.workflows.match_spec import metrics_of
+from rechub_cli.workflows.retrieval import ranker_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rechub_cli.batch import Batch
     from rechub_cli.data.chunk import Rows
     from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.trainers.ranking import Ranked
     from rechub_cli.workflows.evaluate import EvaluateRequest
     from rechub_cli.workflows.load import Trained
 
@@ -60,11 +62,20 @@ class Judge:
         except SpecError as error:
             raise UsageError(str(error)) from error
 
-    def loader(self, rows: Rows, batch_size: int) -> StreamLoader:
-        return queries(self.trained, rows, batch_size)
+    @property
+    def cluster(self) -> str | None:
+        return self.trained.spec.user
 
-    def measure(self, batches: Iterable[Any]) -> dict[str, float]:
-        return measure(self.trained, batches, self.metrics, exclude_seen=self.exclude_seen, candidates=self.candidates)
+    def loader(self, rows: Rows, batch_size: int, keep: Sequence[str]) -> StreamLoader:
+        return queries(self.trained, rows, batch_size, keep=keep)
+
+    def collect(self, batches: Iterable[Any]) -> Ranked:
+        """Exact ranks over the run's whole catalogue, and beside each what popularity alone would reach."""
+        ranker = ranker_of(self.trained, self.trained.catalogue)
+        seed = self.trained.spec.trainer.seed
+        return ranker.collect(
+            batches, self.metrics, exclude_seen=self.exclude_seen, sampled=self.candidates, popular=True, seed=seed
+        )
 
 
 def queries(
@@ -99,28 +110,6 @@ def queries(
         raise DataError(f"the data lacks the column {missing[0]}, which is needed; columns there: {there}")
     wanted = TargetRows(rows, columns, trained.catalogue, known=False) if chosen else rows
     return StreamLoader(wanted, encoder, batch_size, keep=keep, labels=False)
-
-
-def measure(
-    trained: Trained,
-    loader: Iterable[Any],
-    metrics: dict[str, Any],
-    *,
-    exclude_seen: bool,
-    candidates: tuple[Any, int] | None = None,
-) -> dict[str, float]:
-    """Exact metrics over the run's whole catalogue, and beside each what popularity alone would reach."""
-    from rechub_cli.trainers.ranking import Ranker
-
-    ranker = Ranker(
-        trained.model,
-        trained.catalogue,  # type: ignore[arg-type]
-        device=trained.scorer.device,
-        precision=trained.spec.trainer.precision,
-        watcher=trained.scorer.watcher,
-    )
-    seed = trained.spec.trainer.seed
-    return ranker.measure(loader, metrics, exclude_seen=exclude_seen, sampled=candidates, popular=True, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)

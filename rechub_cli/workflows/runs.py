@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rechub_cli.errors import DataError, UsageError
 from rechub_cli.run.checkpoints import read_pointer
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import short
-from rechub_cli.run.folder import Folder, runs_folder
+from rechub_cli.run.folder import Folder, locate, runs_folder
 from rechub_cli.run.table import clock, heading
 from rechub_cli.workflows.amounts import size_text
 from rechub_cli.workflows.listing import Listed, epochs_of, look_at, metrics_of, numbers, section
-from rechub_cli.workflows.publish import HISTORY, Pointer
+from rechub_cli.workflows.publish import Pointer
 
 FILES = {
     "log": "train.log",
@@ -30,7 +30,7 @@ def find_run(run: str) -> Listed:
     try:
         path = Run.open(run).path
     except DataError:
-        path = Path(run)
+        path = locate(run)
     return look_at(path)
 
 
@@ -68,11 +68,12 @@ def history_of(run: Listed) -> list[dict[str, Any]]:
     """When the run was published, under which name, by whom."""
     folder = Folder.scan(runs_folder())
     found = []
-    for file in sorted(folder.path.rglob(f"*{HISTORY}")):
-        name = str(file.relative_to(folder.path)).removesuffix(HISTORY)
-        for entry in Pointer.read(folder.path, name).history:
-            if isinstance(entry, dict) and entry.get("run") == run.name:
-                found.append({"name": name, **entry})
+    for name in folder.links:
+        with contextlib.suppress(DataError):  # a damaged history is told by who needs it
+            history = Pointer.read(folder.path, name).history
+            found += [
+                {"name": name, **entry} for entry in history if isinstance(entry, dict) and entry.get("run") == run.name
+            ]
     return found
 
 

@@ -162,6 +162,8 @@ def keep(job: Job, run: Run) -> None:
 
 def learn(job: Job, run: Run) -> TrainOutcome:
     """From rows with labels to the best weights and the scores of the test rows."""
+    from rechub_cli.data.cache import cache_keys
+
     started = time.monotonic()
     spec, events, stop = job.spec, job.events, job.stop
     importing = import_torch_meanwhile(job.command)
@@ -174,7 +176,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     encoders = sort_log(encoder, parts, events, stop, job.start)
     encoders.keep(run.path, events, stop)
     loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
-    run.update(data=describe_data(job.sources, parts, loaders.rows))
+    keys = cache_keys(train=loaders.train, valid=loaders.valid)
+    run.update(data=describe_data(job.sources, parts, loaders.rows), cache=keys)
     importing.join()
 
     from rechub_cli.run import RunWatcher

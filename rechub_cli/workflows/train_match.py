@@ -54,6 +54,8 @@ def train_match(request: TrainRequest, events: Events, stop: Stop) -> TrainOutco
 
 def learn(job: Job, run: Run) -> TrainOutcome:
     """From a log to the best weights, and how they rank beside the baselines."""
+    from rechub_cli.data.cache import cache_keys
+
     started = time.monotonic()
     events, stop = job.events, job.stop
     importing = import_torch_meanwhile(job.command)
@@ -93,7 +95,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
                 resuming.restore(run, job.point, trainer, watcher)
             elif job.start:
                 job.start.carry(data.encoder, model, trainer, spec, events)
-            run.update(device=str(trainer.device), training=True)
+            keys = cache_keys(train=batches, **queries)
+            run.update(device=str(trainer.device), training=True, cache=keys)
             describe_model(model, trainer, events)
             trainer.fit(batches, valid)
         keep_valid(run.path, valid)

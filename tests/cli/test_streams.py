@@ -22,7 +22,16 @@ def shell(script: str, cwd) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train-ctr", "--help"], ["version"], ["models", "ls"], ["models", "show", "deepfm"]]
+    "arguments",
+    [
+        ["--help"],
+        ["train-ctr", "--help"],
+        ["version"],
+        ["models", "ls"],
+        ["models", "show", "deepfm"],
+        ["runs", "ls", "--json"],
+        ["cache", "ls", "--json"],
+    ],
 )
 def test_help_and_descriptions_import_nothing_heavy(arguments, tmp_path):
     script = (
@@ -38,7 +47,22 @@ def test_help_and_descriptions_import_nothing_heavy(arguments, tmp_path):
 
 def test_help_names_every_command_and_exit_code(tmp_path):
     text = rechub("--help", cwd=tmp_path).out
-    for word in ("train-ctr", "evaluate", "predict", "init", "validate", "models", "version", "65", "78", "143"):
+    for word in (
+        "train-ctr",
+        "evaluate",
+        "predict",
+        "init",
+        "validate",
+        "models",
+        "publish",
+        "runs",
+        "cache",
+        "doctor",
+        "version",
+        "65",
+        "78",
+        "143",
+    ):
         assert word in text
 
 

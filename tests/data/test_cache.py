@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rechub_cli.data.blocks import BLOCK_ROWS, Blocks
 from rechub_cli.data.cache import build_or_open
 from rechub_cli.data.encoder import Encoder
 from rechub_cli.errors import CannotCreate, DataError, NoInput, RunFailed
+from rechub_cli.workflows.cache import remove
 
 FEATURES = {"a": {"type": "sparse"}, "x": {"type": "dense"}, "h": {"type": "sequence"}}
 
@@ -205,3 +207,28 @@ def test_what_a_killed_build_left_is_in_nobody_s_way(tmp_path: Path) -> None:
     process.join()
     build(tmp_path)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".lock"]
+
+
+def read_again_and_again(folder: Path) -> None:
+    rows = many(1000)
+    encoder = fit(rows)
+    expected = None
+    for _ in range(40):
+        got = read_all(build_or_open(folder, rows, encoder))
+        expected = expected or got
+        time.sleep(0.01)  # nobody reads it now
+        assert all(np.array_equal(one, two) for one, two in zip(expected, got, strict=True))
+
+
+def test_who_reads_a_cache_is_not_disturbed_by_its_removal(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    readers = [context.Process(target=read_again_and_again, args=(tmp_path,)) for _ in range(2)]
+    for process in readers:
+        process.start()
+    removed = 0
+    while any(process.is_alive() for process in readers):
+        for entry in tmp_path.iterdir():
+            if entry.is_dir() and entry.suffix != ".pruned":
+                removed += remove(entry)
+    assert [process.exitcode for process in readers] == [0, 0]
+    assert removed > 0

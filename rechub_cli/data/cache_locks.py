@@ -1,0 +1,72 @@
+"""Who uses which cache: so that one is built once, and none is removed under a training that reads it.
+
+    <key>.lock        held while the cache <key> is looked for, built or removed
+    <key>/rows.bin    locked by everybody who reads the cache, together, for as long as they may
+
+Locks die with their holder. A file system without locks goes without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from rechub_cli.files import creating
+
+
+@contextlib.contextmanager
+def key_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a key; False where somebody else does and ``wait`` is not asked for."""
+    while True:
+        with creating(path):
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(file, fcntl.LOCK_EX, wait):
+                yield False
+                return
+            if not _is_at(file, path):  # it was removed while we waited: the lock in force is another file
+                continue
+            yield True
+            return
+        finally:
+            os.close(file)
+
+
+def hold(reader: object, cache: Path) -> None:
+    """Keep a cache from being removed for as long as ``reader`` lives. Call it under the key's lock."""
+    with contextlib.suppress(OSError):
+        file = os.open(cache / "rows.bin", os.O_RDONLY)
+        _lock(file, fcntl.LOCK_SH, True)
+        weakref.finalize(reader, os.close, file)
+
+
+def is_held(cache: Path) -> bool:
+    """Whether anybody reads a cache. Call it under the key's lock, else one who begins now is missed."""
+    try:
+        file = os.open(cache / "rows.bin", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _lock(file, fcntl.LOCK_EX, False)
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, kind: int, wait: bool) -> bool:
+    try:
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES)
+    return True
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except OSError:
+        return False
