@@ -47,6 +47,7 @@ FLAGS: Mapping[str, tuple[Any, Any]] = {
     "dry_run": (DryRun, False),
     "overwrite": (options.Overwrite, False),
     "wait": (options.Wait, 0),
+    "prometheus": (options.PrometheusFile, None),
 }
 DATED = ("output", "train", "valid", "test", "items")  # paths that may hold {date}
 
@@ -66,12 +67,16 @@ def train_command(
 
     def run(console: Console, **given: Any) -> None:
         from rechub_cli.run.events import Events
+        from rechub_cli.run.prometheus import check_target, write
         from rechub_cli.run.safe_text import redacted_data
         from rechub_cli.run.signals import Stop
         from rechub_cli.workflows.dates import dated
+        from rechub_cli.workflows.gauges import of_training
         from rechub_cli.workflows.request import TrainRequest
 
         module, _, function = workflow.partition(":")
+        prometheus = given.pop("prometheus")
+        check_target(prometheus)
         date = given.pop("date")
         given |= {name: dated(given[name], date) for name in DATED if name in given}
         request = TrainRequest(
@@ -82,6 +87,8 @@ def train_command(
         )
         with Stop(console.interrupted) as stop, Events(console) as events:
             outcome = getattr(importlib.import_module(module), function)(request, events, stop)
+        if prometheus and outcome.run is not None:
+            write(prometheus, of_training(outcome))
         console.close_view()
         if console.output.json:
             console.document(outcome.to_json())

@@ -19,6 +19,7 @@ from rechub_cli.run.checkpoints import read_pointer
 from rechub_cli.run.directory import Run, describe_failure
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import Record
+from rechub_cli.run.safe_text import redacted_copy
 from rechub_cli.run.status import Status, environment
 from rechub_cli.workflows.version import versions
 
@@ -89,10 +90,10 @@ def keep_spec(run: Run, read: ReadSpec, spec: Spec) -> Path:
     """
     from rechub_cli.spec.render import resolved_yaml
 
-    with creating(run.path / "spec.yaml"):
-        (run.path / "spec.yaml").write_bytes(read.text)
-    write_text(run.path / "spec.resolved.yaml", resolved_yaml(read, spec, run.path))
     kept = spec.model_dump(mode="json")
+    with creating(run.path / "spec.yaml"):
+        (run.path / "spec.yaml").write_bytes(hidden_in(read.text, kept))
+    write_text(run.path / "spec.resolved.yaml", redacted_copy(resolved_yaml(read, spec, run.path), kept))
     hashes: dict[str, str] = {}
     trainer = kept["trainer"]
     kept["model"]["name"] = keep_code("models", spec.model.name, read.base, run.path, hashes)
@@ -114,6 +115,11 @@ def keep_spec(run: Run, read: ReadSpec, spec: Spec) -> Path:
         git=git_commit(read.base),
     )
     return read.base
+
+
+def hidden_in(document: bytes, data: Mapping[str, Any]) -> bytes:
+    """The user's own bytes, less the secrets of ``data``."""
+    return redacted_copy(document.decode("utf-8", "surrogateescape"), data).encode("utf-8", "surrogateescape")
 
 
 def keep_code(kind: str, name: str, base: Path, run: Path, hashes: dict[str, str]) -> str:
