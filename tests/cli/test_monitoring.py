@@ -26,7 +26,7 @@ from rechub_cli.models.ranking.lr import LR
 class Sly(LR):
     def __init__(self, schema, *, token: str = ""):
         super().__init__(schema)
-        print("logged in with token=" + token)
+        print("logged in with token=", token, sep="")
 """
 MATCH = """\
 data: {train: log.parquet}
