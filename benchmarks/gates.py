@@ -72,7 +72,7 @@ FRAPPE = {
     "valid": "frappe_x1_valid.parquet",
     "test": "frappe_x1_test.parquet",
 }
-SAMPLED = {"trainer__negatives": '{"name": "uniform", "n": 256}'}
+SAMPLED = {"trainer__negatives": '{"name": "popularity", "n": 256, "per": "row"}'}
 PAPER = {"trainer__negatives": '{"name": "uniform", "n": 1}', "trainer__loss": "bce", "trainer__mode": 0}
 GATES = [
     Gate("frappe deepfm fp32", "frappe_deepfm.yaml", "frappe", 0.9836, FRAPPE),

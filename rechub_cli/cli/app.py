@@ -19,7 +19,9 @@ from rechub_cli.cli.evaluate import evaluate
 from rechub_cli.cli.init import init
 from rechub_cli.cli.models import models_app
 from rechub_cli.cli.predict import predict
+from rechub_cli.cli.publish import publish
 from rechub_cli.cli.recommend import recommend
+from rechub_cli.cli.runs import runs_app
 from rechub_cli.cli.threads import settle_threads
 from rechub_cli.cli.train_ctr import train_ctr
 from rechub_cli.cli.train_match import train_match
@@ -55,6 +57,8 @@ def make_app() -> typer.Typer:
     command(app, "init", rich_help_panel="Prepare")(init)
     command(app, "validate", rich_help_panel="Prepare")(validate)
     app.add_typer(models_app(), name="models", rich_help_panel="Prepare")
+    app.add_typer(runs_app(), name="runs", rich_help_panel="Runs")
+    command(app, "publish", rich_help_panel="Runs")(publish)
     command(app, "version", rich_help_panel="Help")(version)
     return app
 

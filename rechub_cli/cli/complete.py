@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from rechub_cli.errors import RechubError
+from rechub_cli.run.folder import LATEST, Folder, runs_folder
 
 
 def quietly(offer: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
@@ -25,9 +26,15 @@ def quietly(offer: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.
 
 @quietly
 def runs(ctx: typer.Context) -> list[str]:
-    """Run directories: in the runs folder, and here."""
-    folders = [Path(os.environ.get("RECHUB_RUNS_DIR") or "runs"), Path()]
-    return [str(record.parent) for folder in folders for record in sorted(folder.glob("*/run.json"), reverse=True)]
+    """Published names, then run directories: in the runs folder, newest first, and here."""
+    folder = Folder.scan(runs_folder())
+    here = [str(record.parent) for record in sorted(Path().glob("*/run.json"))]
+    return [*folder.links, *(str(run) for run in sorted(folder.runs, reverse=True)), *here]
+
+
+@quietly
+def published(ctx: typer.Context) -> list[str]:
+    return [name for name in Folder.scan(runs_folder()).links if not name.endswith(LATEST)]
 
 
 @quietly

@@ -86,7 +86,7 @@ def embed(
                 run=run,
                 mode=mode,
                 data=dated(data, date),
-                output=dated(output, date),
+                output=dated(output, date, one=True),
                 history=tuple(str(dated(path, date)) for path in history or ()),
                 input_format=input_format,
                 output_format=output_format,

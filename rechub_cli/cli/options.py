@@ -162,7 +162,7 @@ Date = Annotated[
     typer.Option(
         "--date",
         metavar="YYYY-MM-DD",
-        help="What {date} and {date-1} in paths mean; today (UTC) by default.",
+        help="What {date}, {date-1}, {date-14..date-2} in paths mean; today (UTC) by default.",
         show_default=False,
         rich_help_panel=_DATA,
     ),

@@ -76,7 +76,7 @@ def predict(
                 run=run,
                 data=dated(data, date),
                 history=tuple(str(dated(path, date)) for path in history or ()),
-                output=dated(output, date),
+                output=dated(output, date, one=True),
                 keep=tuple(
                     dict.fromkeys(name.strip() for one in keep or () for name in one.split(",") if name.strip())
                 ),

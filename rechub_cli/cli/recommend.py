@@ -78,7 +78,7 @@ def recommend(
             RecommendRequest(
                 run=run,
                 users=dated(users, date),
-                output=dated(output, date),
+                output=dated(output, date, one=True),
                 k=k,
                 items=dated(items, date),
                 embeddings=dated(embeddings, date),

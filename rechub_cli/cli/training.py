@@ -24,8 +24,35 @@ OutputFolder = Annotated[
         show_default=False,
     ),
 ]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--init-from",
+        metavar="RUN",
+        help="Start from this run's best weights and vocabularies, which grow with today's new ids.",
+        show_default=False,
+    ),
+]
+AllowFresh = Annotated[
+    bool,
+    typer.Option(
+        "--allow-fresh", help="With --init-from: what RUN has no weights for starts fresh.", show_default=False
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything up to the first batch; write nothing.", show_default=False)
+]
+Resume = Annotated[
+    str,
+    typer.Option(
+        "--resume",
+        metavar="never|auto|must",
+        help="auto: go on with the run at -o, or start it; must: only go on.",
+        show_default=False,
+    ),
+]
+AllowNewData = Annotated[
+    bool, typer.Option("--allow-new-data", help="Go on though the data has changed.", show_default=False)
 ]
 # flag -> (annotation, default), in the order of the help text
 FLAGS: Mapping[str, tuple[Any, Any]] = {
@@ -40,16 +67,20 @@ FLAGS: Mapping[str, tuple[Any, Any]] = {
     "valid": (options.Valid, None),
     "test": (options.Test, None),
     "date": (options.Date, None),
+    "init_from": (InitFrom, None),
+    "allow_fresh": (AllowFresh, False),
     "input_format": (options.InputFormat, "auto"),
     "limit_rows": (options.LimitRows, None),
     "device": (options.Device, None),
     "threads": (options.Threads, None),
     "dry_run": (DryRun, False),
+    "resume": (Resume, "never"),
+    "allow_new_data": (AllowNewData, False),
     "overwrite": (options.Overwrite, False),
     "wait": (options.Wait, 0),
     "prometheus": (options.PrometheusFile, None),
 }
-DATED = ("output", "train", "valid", "test", "items")  # paths that may hold {date}
+DATED = ("train", "valid", "test", "items")  # paths that may hold {date}, and several days
 
 
 def train_command(
@@ -77,8 +108,8 @@ def train_command(
         module, _, function = workflow.partition(":")
         prometheus = given.pop("prometheus")
         check_target(prometheus)
-        date = given.pop("date")
-        given |= {name: dated(given[name], date) for name in DATED if name in given}
+        given |= {name: dated(given[name], given["date"]) for name in DATED if name in given}
+        given |= {name: dated(given[name], given["date"], one=True) for name in ("output", "init_from")}
         request = TrainRequest(
             **{**given, "overrides": tuple(given["overrides"] or ())},
             runs_dir=os.environ.get("RECHUB_RUNS_DIR") or "runs",

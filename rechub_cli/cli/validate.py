@@ -41,6 +41,7 @@ def validate(
                 train=dated(train, date),
                 valid=dated(valid, date),
                 test=dated(test, date),
+                date=date,
                 input_format=input_format,
                 limit_rows=limit_rows,
                 runs_dir=os.environ.get("RECHUB_RUNS_DIR") or "runs",

@@ -19,7 +19,7 @@ import numpy as np
 from rechub_cli.data.block import Layout
 from rechub_cli.data.tally import Tally
 from rechub_cli.errors import RunFailed
-from rechub_cli.files import write_text
+from rechub_cli.files import read_json, write_text
 
 BLOCK_ROWS = 1 << 16
 FORMAT = 1
@@ -81,7 +81,7 @@ class Blocks:
     @classmethod
     def open(cls, folder: Path) -> Blocks:
         """Raises ValueError, KeyError, TypeError or OSError where the cache is not whole."""
-        state = json.loads((folder / "header.json").read_text("utf-8"))
+        state = read_json(folder / "header.json")
         header = state["header"]
         if state["checksum"] != _digest(header) or header["format"] != FORMAT:
             raise ValueError("the header is damaged or of another version")

@@ -23,6 +23,7 @@ from rechub_cli.data.encoder import Encoder
 from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.data.join import LookUp
 from rechub_cli.data.source import Source, Stats
+from rechub_cli.data.stored import read_stored
 from rechub_cli.data.types import plain
 from rechub_cli.data.vocabulary import Vocabulary
 from rechub_cli.errors import DataError, NoInput, RunFailed
@@ -96,7 +97,7 @@ class Catalogue:
         table = _tidy(table, item)
         pieces = (Chunk(table.slice(start, CHUNK_ROWS), file, start) for start in range(0, len(table), CHUNK_ROWS))
         batch = join(tower.layout(labels=False), [tower.encode(piece, labels=False) for piece in pieces])
-        known = known_items(tower.schema, batch)
+        known = known_rows(tower.schema, batch)
         if not known.any():
             raise NoInput(f"{file}: the model knows none of the {len(table):,} items: training never had their values")
         if not known.all():
@@ -143,7 +144,7 @@ class Catalogue:
     def load(cls, path: Path | str, encoder: Encoder, item: str) -> Catalogue:
         """Raises RunFailed where the file is not what ``save`` wrote."""
         try:
-            table = pq.read_table(path, memory_map=False)
+            table = read_stored(path)
             counts = torch.from_numpy(ids.whole(table.column(_COUNTS)).cast(pa.int64()).to_numpy().copy())
             if pc.count_distinct(table.column(item)).as_py() != len(table):
                 raise ValueError("an item stands twice")
@@ -229,8 +230,8 @@ def _last(table: pa.Table, item: str) -> pa.Table:
     return table.unify_dictionaries().take(np.sort(last[last >= 0]))
 
 
-def known_items(schema: Schema, batch: Batch) -> np.ndarray:
-    """bool (I,): whether a column of the item has a value that training had; every number counts."""
+def known_rows(schema: Schema, batch: Batch) -> np.ndarray:
+    """bool (B,): whether a column of the row has a value that training had; every number counts."""
     if schema.n_dense or not schema.features:
         return np.ones(len(batch), bool)
     known = np.zeros(len(batch), bool)

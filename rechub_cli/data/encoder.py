@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsInt
@@ -18,13 +19,13 @@ from pydantic import TypeAdapter
 
 from rechub_cli.data import cells, ids, labels, numbers
 from rechub_cli.data.block import Block, Layout
-from rechub_cli.data.fit import Vocabularies, fit, moments_of
-from rechub_cli.data.numbers import Transform
+from rechub_cli.data.fit import Clock, Fitted, Vocabularies, fit, moments_of
+from rechub_cli.data.numbers import Moments, Transform
 from rechub_cli.data.plan import FIRST_FIXED, Plan
 from rechub_cli.data.reference import Reference
 from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import DataError, RunFailed
-from rechub_cli.files import write_text
+from rechub_cli.files import read_json, write_text
 from rechub_cli.schema import FIRST_UNSEEN, MISSING, Schema
 from rechub_cli.spec.model import AnyFeature, Datetime, Dense, Label, Sequence, Sparse, Spec, Tower, Vector
 
@@ -47,6 +48,7 @@ class Encoder:
     transforms: dict[str, Transform]
     bins: dict[str, tuple[float, ...]]
     events: EventStore | None = None  # of the log, for histories
+    moments: dict[str, Moments] = field(default_factory=dict)  # of all rows so far, for a later fit
     reference: Reference | None = None  # what the columns were like, right after the fit
     schema: Schema = field(init=False)
     hash: str = field(init=False)  # of everything that decides what a row becomes
@@ -60,17 +62,47 @@ class Encoder:
         self._pool = _threads()
 
     @classmethod
-    def fit(cls, spec: Spec, rows: Rows, progress: Callable[[int], None] | None = None) -> Encoder:
+    def fit(
+        cls,
+        spec: Spec,
+        rows: Rows,
+        progress: Callable[[int], None] | None = None,
+        *,
+        earlier: Encoder | None = None,
+        fresh: Collection[str] = (),
+        today: date | None = None,
+    ) -> Encoder:
         """One streaming pass over the training rows; ``progress`` is told the rows read so far.
+
+        Args:
+            earlier: one to go on from: its ids stay, its features come first.
+            fresh: features of it that are fitted anew.
+            today: the day of the rows, for ids that expire, where the spec's ``time`` does not tell; by default today.
 
         Raises:
             DataError: a bad value, with its file and row. NoInput: there are no rows.
             SpecError: features that cannot be built. RunFailed: the vocabularies do not fit in memory.
         """
-        plan = Plan.of(spec)
+        plan, known = Plan.of(spec), None
+        if earlier is not None:
+            plan, known = plan.after(earlier.plan), earlier.fitted(plan, fresh)
+        readers = (one for name, one in plan.features.items() if plan.column(name) == spec.time)
+        unit = next((reader.unit for reader in readers if isinstance(reader, Datetime)), "s")
+        day = ((today or datetime.now(UTC).date()) - date(1970, 1, 1)).days
+        clock = Clock(spec.time, unit) if spec.time else Clock(today=day)
         with _threads() as pool:
-            found = fit(plan, rows, pool, progress)
-            return cls(plan, *found.finish(pool), reference=found.reference())
+            state = fit(plan, rows, pool, progress, known, clock)
+            reference, found = state.reference(), state.finish(pool)
+        return cls(plan, found.vocabularies, found.transforms, found.bins, moments=found.moments, reference=reference)
+
+    def fitted(self, plan: Plan, fresh: Collection[str] = ()) -> Fitted:
+        """What was found for the features that ``plan`` has too, but for the ``fresh``."""
+
+        def kept(found: dict[str, Any]) -> dict[str, Any]:
+            owners = {key: key if key in self.plan.features else key.rpartition(".")[0] for key in found}
+            return {key: found[key] for key, owner in owners.items() if owner in plan.features and owner not in fresh}
+
+        return Fitted(kept(self.vocabularies), kept(self.transforms), kept(self.bins), kept(self.moments))
 
     def of_tower(self, tower: Tower) -> Encoder:
         """The same, for one tower's features only; an item has no labels."""
@@ -78,12 +110,11 @@ class Encoder:
         plan = replace(self.plan, tower=tower, labels=labels)
         if tower == "item":
             plan = replace(plan, weight=None, group=None)
-        events = None if tower == "item" else self.events
-        return Encoder(plan, self.vocabularies, self.transforms, self.bins, events)
+        return replace(self, plan=plan, events=None if tower == "item" else self.events)
 
     def with_events(self, events: EventStore | None) -> Encoder:
         """The same, with the log that histories are made of."""
-        return Encoder(self.plan, self.vocabularies, self.transforms, self.bins, events)
+        return replace(self, events=events)
 
     def for_columns(self, there: Collection[str]) -> Encoder:
         """The same, for rows that have only these columns: without a time they see all events of their user."""
@@ -242,7 +273,7 @@ class Encoder:
         return {
             **histories,
             "format": FORMAT,
-            "features": _FEATURES.dump_python(plan.features, mode="json"),
+            "features": _described(plan.features),
             "labels": _LABELS.dump_python(plan.labels, mode="json"),
             "weight": plan.weight,
             "group": plan.group,
@@ -267,6 +298,7 @@ class Encoder:
             entries[key] = {"file": file, "kind": str(vocabulary.values.type), "oov_buckets": vocabulary.oov_buckets}
         state = {**self._state(), "vocabularies": entries, "schema": self.schema.to_json()}
         state["hash"] = self.with_events(None).hash
+        state["moments"] = {name: asdict(moments) for name, moments in self.moments.items() if moments.count}
         if self.reference is not None:
             self.reference.save(folder)
         write_text(folder / "encoder.json", json.dumps(state, indent=1))
@@ -276,7 +308,7 @@ class Encoder:
         """Raises RunFailed where the folder is not whole: every value is checked, and the whole against its hash."""
         path = Path(folder) / "encoder.json"
         try:
-            state = json.loads(path.read_text("utf-8"))
+            state = read_json(path)
             if state["format"] != FORMAT:
                 raise ValueError(f"format {state['format']} is not {FORMAT}, which this version reads")
             plan = Plan(
@@ -299,12 +331,23 @@ class Encoder:
                 name: Transform(**{**item, "knots": tuple(item["knots"]), "levels": tuple(item["levels"])})
                 for name, item in state["transforms"].items()
             }
-            encoder = cls(plan, vocabularies, transforms, {name: tuple(edges) for name, edges in state["bins"].items()})
+            edges = {name: tuple(found) for name, found in state["bins"].items()}
+            moments = {name: Moments(**item) for name, item in state.get("moments", {}).items()}
+            encoder = cls(plan, vocabularies, transforms, edges, moments=moments)
             if encoder.hash != state["hash"]:
                 raise ValueError("its content does not match its hash")
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunFailed(f"{path} is damaged: {error}; train again or restore the run") from error
         return encoder
+
+
+def _described(features: dict[str, AnyFeature]) -> dict[str, Any]:
+    """As JSON, without what only a later fit asks for: it does not decide what a row becomes."""
+    found = _FEATURES.dump_python(features, mode="json")
+    return {
+        name: {option: value for option, value in feature.items() if option not in ("expire", "statistics")}
+        for name, feature in found.items()
+    }
 
 
 def _transpose(columns: np.ndarray, rows: np.ndarray, start: int) -> None:

@@ -116,16 +116,15 @@ class _Reader:
         self.moments: bool | None = None
         self.target = next(iter(self.plan.labels.items()), None) if places else None
 
-    @property
-    def columns(self) -> list[str]:
+    def columns(self, past: bool) -> list[str]:
         found = event_columns(self.encoder)
-        if self.places and self.item:
+        if self.places and self.item and not past:
             found.append(self.item)
-        if self.target:
+        if self.target and not past:
             found.append(self.target[1].column or self.target[0])
         return list(dict.fromkeys(found))
 
-    def read(self, chunk: Chunk, part: int, start: int) -> Events:
+    def read(self, chunk: Chunk, part: int, start: int, past: bool = False) -> Events:
         user, time, *order = self.plan.keys
         if self.kind is None:
             self.kind = ids.canonical_type(chunk.table.schema.field(user).type, user)
@@ -150,13 +149,15 @@ class _Reader:
             np.arange(start, start + len(chunk)),
             found,
             holds,
-            self._targets(chunk),
+            self._targets(chunk, past),
         )
         return events if known.all() else events.take(known)
 
-    def _targets(self, chunk: Chunk) -> np.ndarray | None:
+    def _targets(self, chunk: Chunk, past: bool) -> np.ndarray | None:
         if self.places is None or self.item is None:
             return None
+        if past:
+            return np.full(len(chunk), -1, np.int32)
         out = self.places(chunk.table.column(self.item)).astype(np.int32)
         if self.target is not None and self.target[1].type == "classification":
             name, label = self.target
@@ -170,8 +171,11 @@ def read_events(
     item: str | None = None,
     places: Places | None = None,
     progress: Callable[[int], None] | None = None,
+    n_past: int = 0,
 ) -> tuple[Events, pa.DataType, bool]:
     """The events of all parts in the order of their rows, the type of user ids, and whether times are moments.
+
+    Those of the first ``n_past`` parts have no places.
 
     Raises:
         DataError: a time is null, or of another kind than before. RunFailed: the events do not fit in memory.
@@ -181,8 +185,8 @@ def read_events(
     total = held = 0
     for part, rows in enumerate(parts):
         start = 0
-        for chunk in rows.tables(reader.columns, CHUNK_ROWS):
-            found.append(reader.read(chunk, part, start))
+        for chunk in rows.tables(reader.columns(part < n_past), CHUNK_ROWS):
+            found.append(reader.read(chunk, part, start, part < n_past))
             start += len(chunk)
             total += len(chunk)
             held += found[-1].nbytes
@@ -190,7 +194,7 @@ def read_events(
             if progress:
                 progress(total)
     if not found:
-        found.append(reader.read(Chunk(parts[0].schema.empty_table(), "the log", 0), 0, 0))
+        found.append(reader.read(Chunk(parts[-1].schema.empty_table(), "the log", 0), 0, 0))
     assert reader.kind is not None
     assert reader.moments is not None
     return concatenate(found), reader.kind, reader.moments

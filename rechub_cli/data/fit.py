@@ -1,10 +1,16 @@
-"""One streaming pass over the training rows: vocabularies, statistics, quantiles."""
+"""One streaming pass over the training rows: vocabularies, statistics, quantiles.
+
+A fit can go on from an earlier one. Ids are append-only then, what was counted counts on, and transforms and bins stay
+as they are, so that weights keep their meaning; those of a feature that says ``statistics: continue`` move with its
+numbers.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, SupportsInt
 
 import numpy as np
@@ -13,6 +19,7 @@ import pyarrow.compute as pc
 
 from rechub_cli.data import cells, ids, labels
 from rechub_cli.data.memory import available
+from rechub_cli.data.moments import days
 from rechub_cli.data.numbers import Moments, RowSample, Transform, bins, floats, signed_log1p
 from rechub_cli.data.plan import Plan
 from rechub_cli.data.reference import Reference
@@ -26,13 +33,36 @@ if TYPE_CHECKING:
     from rechub_cli.data.chunk import Chunk, Rows
 
 Vocabularies = dict[str, Vocabulary | Buckets]
+Edges = dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a fit finds."""
+
+    vocabularies: Vocabularies = field(default_factory=dict)
+    transforms: dict[str, Transform] = field(default_factory=dict)
+    bins: Edges = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)  # of the numbers behind the transforms
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How a fit tells the day of a row, for ids that expire."""
+
+    column: str | None = None  # of times
+    unit: str = "s"  # of times that are plain numbers
+    today: int | None = None  # since 1970: the day of all rows, where no column tells
 
 
 class Fit:
     """What is known of the columns so far."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, earlier: Fitted | None = None, clock: Clock | None = None) -> None:
         self.plan = plan
+        self.earlier = earlier or Fitted()
+        self.clock = clock or Clock()
+        self.today = self.clock.today
         self.counters: dict[str, Counter] = {}
         self.kinds: dict[str, pa.DataType] = {}  # of hashed columns
         self.moments = {
@@ -40,6 +70,7 @@ class Fit:
             for name, feature in plan.features.items()
             if isinstance(feature, Dense) and not isinstance(feature.transform, dict)
         }
+        self.frozen = {name for name in self.moments if name in self.earlier.transforms and not self._goes_on(name)}
         self.sample = RowSample()
         self.n_rows = 0
         self.missing: dict[str, int] = {}  # rows without a value; of a sequence: that are empty
@@ -56,9 +87,19 @@ class Fit:
                 sources[key] = max(longest, sources.get(key, 0))
                 self.readers.setdefault((plan.owner(name), *key), {})[name] = longest
 
+        self.expires = {owner for owner in self.sources if plan.features[owner].expire}  # type: ignore[union-attr]
+        for owner, vocabulary in self.earlier.vocabularies.items():
+            if isinstance(vocabulary, Vocabulary):
+                self.counters[owner] = Counter.after(vocabulary, owner in self.expires)
+
+    def _goes_on(self, name: str) -> bool:
+        feature = self.plan.features[name]
+        return isinstance(feature, Dense) and feature.statistics == "continue"
+
     def add(self, chunk: Chunk, pool: ThreadPoolExecutor) -> None:
         sampled: dict[str, np.ndarray] = {}
-        jobs = [pool.submit(self._count_ids, chunk, owner) for owner in self.sources]
+        when = self._days(chunk) if self.expires else None
+        jobs = [pool.submit(self._count_ids, chunk, owner, when) for owner in self.sources]
         for name, feature in self.plan.features.items():
             if isinstance(feature, Datetime):
                 jobs.append(pool.submit(self._count_parts, chunk, name, feature))
@@ -73,6 +114,14 @@ class Fit:
         check_labels(chunk, self.plan)
         self._check_memory()
 
+    def _days(self, chunk: Chunk) -> np.ndarray:
+        """int32 (n,): the day of each row. Raises DataError where there is no telling."""
+        if self.clock.column is None:
+            return np.full(len(chunk), self.clock.today, np.int32)
+        found = days(chunk, self.clock.column, self.clock.unit)
+        self.today = max(int(found.max()), -(2**31) if self.today is None else self.today)
+        return found
+
     def _check_memory(self) -> None:
         """Sorting a vocabulary by frequency takes about what it holds twice more."""
         sizes = {name: counter.nbytes for name, counter in self.counters.items()}
@@ -84,13 +133,15 @@ class Fit:
                 f"largest are {', '.join(largest)}: give them hash_buckets, which keep no vocabulary"
             )
 
-    def _count_ids(self, chunk: Chunk, owner: str) -> None:
+    def _count_ids(self, chunk: Chunk, owner: str, when: np.ndarray | None) -> None:
         feature = self.plan.features[owner]
+        when = when if owner in self.expires else None
         for (column, separator), max_len in self.sources[owner].items():
-            values = chunk.table.column(column)
+            values, whens = chunk.table.column(column), when
             readers = self.readers[owner, column, separator]
             if separator is not None:
                 values, lengths = cells.sequence(values, separator, max_len, column)
+                whens = None if when is None else np.repeat(when, lengths)
                 for name, longest in readers.items():
                     self._miss(name, len(lengths) - np.count_nonzero(lengths))
                     n_ids = int(np.minimum(lengths, longest).sum())
@@ -100,7 +151,7 @@ class Fit:
                 self.kinds.setdefault(owner, kind)
                 given = len(values) - n_null(values)
             else:
-                given = self._count(owner, values, column)
+                given = self._count(owner, values, column, whens)
             if separator is None:
                 for name in readers:
                     self._miss(name, len(values) - given)
@@ -112,10 +163,16 @@ class Fit:
             if part not in cells.PARTS:
                 self._count(f"{name}.{part}", cells.part(values, part), name)
 
-    def _count(self, key: str, values: pa.Array | pa.ChunkedArray, column: str) -> int:
-        """How many of the values are not null."""
-        different, counts = ids.tally(values, column)
-        self.counters.setdefault(key, Counter()).add(different, counts, column)
+    def _count(self, key: str, values: pa.Array | pa.ChunkedArray, column: str, when: np.ndarray | None = None) -> int:
+        """How many of the values are not null. ``when``: the day of each value."""
+        if key not in self.counters:
+            self.counters[key] = Counter.after(None, when is not None)
+        if when is None:
+            different, counts = ids.tally(values, column)
+            self.counters[key].add(different, counts, column)
+        else:
+            different, counts, _, last = ids.tally_days(values, when, column)
+            self.counters[key].add(different, counts, column, last)
         return int(counts.sum())
 
     def _miss(self, name: str, n: SupportsInt) -> None:
@@ -127,12 +184,12 @@ class Fit:
         if name not in self.moments:  # bucketized
             self._miss(name, np.count_nonzero(np.isnan(values)))
             return
-        if feature.transform == "quantile" or feature.embedding == "piecewise_linear":
+        if (feature.transform == "quantile" or feature.embedding == "piecewise_linear") and name not in self.frozen:
             sampled[name] = values
         self.moments[name].add(signed_log1p(values) if feature.transform == "log1p" else values)
 
     def reference(self) -> Reference:
-        """What the columns were like, for later rows to be compared with."""
+        """What the columns were like, for later rows to be compared with; before ``finish`` adds earlier ones."""
         counted = [name for name in self.plan.features if name in self.missing]
         columns = {name: {"missing": self.missing[name] / self.n_rows} for name in counted}
         for name, n_ids in self.lengths.items():
@@ -143,37 +200,59 @@ class Fit:
                 columns[name] |= {"mean": moments.mean, "std": moments.std}
         return Reference(self.n_rows, columns)
 
-    def finish(
-        self, pool: ThreadPoolExecutor
-    ) -> tuple[Vocabularies, dict[str, Transform], dict[str, tuple[float, ...]]]:
+    def finish(self, pool: ThreadPoolExecutor) -> Fitted:
         keys = [*self.sources, *(key for key in self.counters if key not in self.sources)]
         vocabularies: Vocabularies = dict(zip(keys, pool.map(self._vocabulary, keys), strict=True))
-        transforms, edges = {}, {}
+        found = Fitted(vocabularies)
         for name, moments in self.moments.items():
-            feature = self.plan.features[name]
+            feature, known = self.plan.features[name], self.earlier.moments.get(name)
             assert isinstance(feature, Dense)
+            if known is not None:
+                moments.merge(known)
+            if known is not None or name not in self.earlier.transforms:
+                found.moments[name] = moments  # of all rows ever, or not at all
+            if name in self.frozen:
+                found.transforms[name] = self.earlier.transforms[name]
+                if name in self.earlier.bins:
+                    found.bins[name] = self.earlier.bins[name]
+                continue
             sample = self.sample.values(name)
-            transforms[name] = Transform.fit(str(feature.transform), moments, sample)
+            found.transforms[name] = Transform.fit(str(feature.transform), moments, sample)
             if feature.embedding == "piecewise_linear":
-                edges[name] = bins(transforms[name].apply(sample), feature.n_bins)
+                found.bins[name] = bins(found.transforms[name].apply(sample), feature.n_bins)
         pa.default_memory_pool().release_unused()
-        return vocabularies, transforms, edges
+        return found
 
     def _vocabulary(self, key: str) -> Vocabulary | Buckets:
         feature = self.plan.features.get(key)
         if not isinstance(feature, Sparse | Sequence):  # the year or the date of a moment
             return self.counters.pop(key).finish(min_count=1, max_vocab=None, oov_buckets=1)
+        earlier = self.earlier.vocabularies.get(key)
         if feature.hash_buckets:
+            if isinstance(earlier, Buckets):
+                return earlier
             kind = ids.INT if self.kinds[key] == ids.FLOAT else self.kinds[key]  # a whole float hashes as its integer
             return Buckets(str(kind), feature.hash_buckets, feature.oov_buckets)
         return self.counters.pop(key).finish(
-            min_count=feature.min_count, max_vocab=feature.max_vocab, oov_buckets=feature.oov_buckets
+            min_count=feature.min_count,
+            max_vocab=feature.max_vocab,
+            oov_buckets=feature.oov_buckets,
+            expire=feature.expire,
+            today=self.today,
         )
 
 
-def fit(plan: Plan, rows: Rows, pool: ThreadPoolExecutor, progress: Callable[[int], None] | None) -> Fit:
-    state, n_rows = Fit(plan), 0
-    columns = list(dict.fromkeys([*plan.feature_columns, *plan.label_columns]))
+def fit(
+    plan: Plan,
+    rows: Rows,
+    pool: ThreadPoolExecutor,
+    progress: Callable[[int], None] | None,
+    earlier: Fitted | None = None,
+    clock: Clock | None = None,
+) -> Fit:
+    state, n_rows = Fit(plan, earlier, clock), 0
+    times = [state.clock.column] if state.expires and state.clock.column else []
+    columns = list(dict.fromkeys([*plan.feature_columns, *plan.label_columns, *times]))
     for chunk in rows.tables(columns=columns, rows=CHUNK_ROWS):
         if chunk.table.num_rows:
             state.add(chunk, pool)

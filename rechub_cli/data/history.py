@@ -57,6 +57,7 @@ class EventStore:
         *,
         item: str | None = None,
         places: Places | None = None,
+        n_past: int = 0,
         distinct: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> EventStore:
@@ -65,6 +66,7 @@ class EventStore:
         Args:
             encoder: fitted; its vocabularies give the events their ids.
             parts: train, then valid, then test; ``first`` leaves the later ones out.
+            n_past: so many of the first parts are events of before, which are no targets.
             item, places: the column of items, and what gives each its place in the catalogue (-1: none), for
                 training on sequences. The first label, where there is one, must be 1 for an event to be a target.
             distinct: an event that a later part has too counts once: for logs that overlap.
@@ -73,7 +75,7 @@ class EventStore:
             DataError: a time is null, or of another kind than before; a lag does not fit the times.
             RunFailed: the events do not fit in memory.
         """
-        events, kind, moments = read_events(encoder, parts, item, places, progress)
+        events, kind, moments = read_events(encoder, parts, item, places, progress, n_past)
         events = (events.distinct() if distinct else events).sorted()
         store = cls(encoder.plan, encoder.plan.keys, kind, moments, events)
         for name in encoder.plan.histories:

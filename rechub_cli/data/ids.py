@@ -130,6 +130,19 @@ def tally(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[pa.Array, np.n
     return values, counts
 
 
+def tally_days(
+    column: pa.ChunkedArray | pa.Array, days: np.ndarray, name: str
+) -> tuple[pa.Array, np.ndarray, str, np.ndarray]:
+    """As ``tally``, with the name and the last day of each value, of int32 days for each row."""
+    values, codes = distinct(column, name)
+    there = codes >= 0
+    codes = codes[there]
+    last = np.full(len(values), -(2**31), np.int32)
+    np.maximum.at(last, codes, days[there])
+    counts = np.bincount(codes, minlength=len(values))
+    return values.filter(pa.array(counts > 0)), counts[counts > 0], name, last[counts > 0]
+
+
 def _codes(encoded: pa.DictionaryArray) -> np.ndarray:
     """int32 indices, a copy; -1 where null."""
     indices = encoded.indices

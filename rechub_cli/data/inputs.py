@@ -6,6 +6,7 @@ import contextlib
 import glob
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import pyarrow as pa
 from rechub_cli.errors import DataError, NoInput
 
 _LOOK = 1 << 20
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
@@ -147,17 +149,37 @@ def find_files(paths: Sequence[str], base: Path, suffixes: Sequence[str]) -> lis
     A directory gives the files below it that have one of ``suffixes``; names that begin with ``.`` or ``_`` are left
     out there.
 
+    ``{a,b}`` in a path stands for both, as in a shell; each must be there.
+
     Raises:
-        NoInput: a path names nothing.
+        NoInput: a path names nothing; all such are told.
     """
     found: dict[Path, File] = {}
-    for text in paths:
+    missing: list[str] = []
+    for text in (one for given in paths for one in ([given] if _is_there(given, base) else _alternatives(given))):
         here = _expand(text, base, suffixes)
         if not here:
-            raise NoInput(f"no file here: {text}" + ("" if os.path.isabs(text) else f" (looked in {base})"))
+            missing.append(text)
         for path in here:
             found.setdefault(path, File(path, _shown(path, base), _partition(path)))
+    if missing:
+        more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+        looked = "" if all(map(os.path.isabs, missing)) else f" (looked in {base})"
+        raise NoInput(f"no file here: {', '.join(missing[:20])}{more}{looked}")
     return list(found.values())
+
+
+def _is_there(text: str, base: Path) -> bool:
+    return os.path.exists(os.path.join(base, os.path.expanduser(text)))
+
+
+def _alternatives(text: str) -> list[str]:
+    """``log-{a,b}`` as two paths."""
+    braces = _BRACES.search(text)
+    if braces is None:
+        return [text]
+    starts = [text[: braces.start()] + one for one in braces[1].split(",")]
+    return [start + end for start in starts for end in _alternatives(text[braces.end() :])]
 
 
 def _expand(text: str, base: Path, suffixes: Sequence[str]) -> list[Path]:

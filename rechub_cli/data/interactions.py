@@ -20,6 +20,7 @@ from rechub_cli.data import ids, labels
 from rechub_cli.data.block import gather, offsets_of
 from rechub_cli.data.catalogue import Catalogue, look_up
 from rechub_cli.data.fit import CHUNK_ROWS
+from rechub_cli.data.stored import read_stored
 from rechub_cli.data.vocabulary import Vocabulary
 from rechub_cli.errors import RunFailed, SpecError
 from rechub_cli.files import atomic
@@ -186,7 +187,7 @@ class Interactions:
     def load(cls, path: Path | str, catalogue: Catalogue) -> Interactions:
         """As places of ``catalogue``; what it lacks is left out. Raises RunFailed where the file is damaged."""
         try:
-            table = pq.read_table(path, columns=["user", "items"], memory_map=False)
+            table = read_stored(path, ["user", "items"])
             users, lists = (ids.whole(column) for column in table.columns)
             users = ids.canonical(users, "user")
             lengths = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rechub_cli.errors import DataError, NoInput
-from rechub_cli.files import write_text
+from rechub_cli.files import read_json, write_text
 
 FORMAT = 1
 
@@ -52,7 +52,7 @@ class Manifest:
         """
         path = beside(target)
         try:
-            facts = json.loads(path.read_text("utf-8"))
+            facts = read_json(path)
             if facts.pop("format") != FORMAT:
                 raise DataError(f"{path} is of another format than {FORMAT}, which this rechub reads: update rechub")
             manifest = cls(**facts)

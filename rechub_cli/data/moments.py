@@ -16,6 +16,8 @@ from rechub_cli.data.types import is_text, kind, plain
 from rechub_cli.errors import DataError
 
 _BLOCK = 1 << 20
+_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+_LAST_DAY = 2_932_896  # 9999-12-31
 
 
 def instants(chunk: Chunk, column: str) -> np.ndarray:
@@ -46,6 +48,23 @@ def clock(chunk: Chunk, column: str) -> tuple[np.ndarray, bool]:
         return _integers(values, chunk, column), False
     zone = values.type.tz if pa.types.is_timestamp(values.type) else None
     return _integers(values.cast(pa.timestamp("us", zone), safe=False), chunk, column), True
+
+
+def days(chunk: Chunk, column: str, unit: str = "s") -> np.ndarray:
+    """int32 (n,): the days of a column of times, since 1970 UTC; plain numbers count ``unit`` since then.
+
+    Raises:
+        DataError: as ``instants``; or the numbers cannot be of that unit.
+    """
+    times, moments = clock(chunk, column)
+    found = np.floor_divide(times, _A_DAY["us" if moments else unit])
+    far = np.flatnonzero(np.abs(found) > _LAST_DAY)
+    if len(far):
+        raise DataError(
+            f"{chunk.locate(int(far[0]))}: {column} is {times[far[0]]}, which is no number of {unit} since 1970, as "
+            "`expire` needs; name the unit with a datetime feature of that column"
+        )
+    return found.astype(np.int32)
 
 
 def _given(chunk: Chunk, column: str) -> pa.Array:

@@ -101,6 +101,17 @@ class Moments:
         self.count = total
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
 
+    def merge(self, other: Moments) -> None:
+        """Add those of another stream."""
+        total = self.count + other.count
+        if other.count == 0:
+            return
+        difference = other.mean - self.mean
+        self.squares += other.squares + difference**2 * self.count * other.count / total
+        self.mean += difference * other.count / total
+        self.count = total
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
     @property
     def std(self) -> float:
         """Exactly 0 where all values are equal."""

@@ -51,6 +51,11 @@ class Plan:
                     )
         return plan
 
+    def after(self, earlier: Plan) -> Plan:
+        """The same with the features in an earlier plan's order, and those that it lacks behind them."""
+        names = [*(name for name in earlier.features if name in self.features), *self.features]
+        return replace(self, features={name: self.features[name] for name in names})
+
     def column(self, name: str) -> str:
         return self.features[name].column or name
 
@@ -132,6 +137,18 @@ class Plan:
             raise SpecError(f"features.{double}: the name stands for two features; rename one and give its `column`")
         tasks = (Task(name, label.type, label.negative_rate) for name, label in self.labels.items())
         return Schema(tuple(features), tuple(tasks))
+
+    def least_schema(self, bins: dict[str, tuple[float, ...]]) -> Schema:
+        """The schema of vocabularies without values: a model of it has all the layers, and next to no rows."""
+        owners = {self.owner(name) for name, one in self.features.items() if isinstance(one, Sparse | Sequence)}
+        found: dict[str, Vocabulary | Buckets] = {
+            name: Vocabulary.empty(self.features[name].oov_buckets)  # type: ignore[union-attr]
+            for name in owners
+        }
+        for name, feature in self.features.items():
+            if isinstance(feature, Datetime):
+                found |= {f"{name}.{part}": Vocabulary.empty(1) for part in feature.parts if part not in PARTS}
+        return self.schema(found, bins)
 
     def _features(
         self, name: str, vocabularies: dict[str, Vocabulary | Buckets], bins: dict[str, tuple[float, ...]]

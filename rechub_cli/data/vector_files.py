@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from rechub_cli.data.stored import read_stored
 from rechub_cli.data.vectors import ids_beside, matrix
 from rechub_cli.errors import DataError, NoInput, UsageError
 
@@ -22,7 +22,7 @@ def read_vectors(path: Path, id_column: str) -> tuple[pa.ChunkedArray, np.ndarra
     try:
         if path.suffix.lower() == ".npy":
             vectors = np.load(path, allow_pickle=False)
-            return pq.read_table(ids_beside(path)).column(id_column), np.ascontiguousarray(vectors, np.float32)
+            return read_stored(ids_beside(path)).column(id_column), np.ascontiguousarray(vectors, np.float32)
         table = _read_table(path)
         return table.column(id_column), np.require(matrix(table), requirements="W")
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
@@ -36,7 +36,7 @@ def _read_table(path: Path) -> pa.Table:
             raise NoInput(f"{path} has no part-00000.parquet; embed again")
         return pa.concat_tables([_read_table(part) for part in parts])
     if path.suffix.lower() in (".parquet", ".pq"):
-        return pq.read_table(path)
+        return read_stored(path)
     if path.suffix.lower() in (".arrow", ".ipc", ".feather"):
         return pa.ipc.open_file(path).read_all()
     raise UsageError(f"{path}: vectors are read from Parquet, Arrow or .npy; embed into one of these")

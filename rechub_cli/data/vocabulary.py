@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rechub_cli.data import ids
+from rechub_cli.data.stored import read_stored
 from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.files import atomic
 from rechub_cli.schema import FIRST_UNSEEN, MISSING
 
 _SMALLEST_MERGE = 1 << 16
+_NO_DAY = -(2**31)  # of values whose day nobody wrote down
 _LARGE = 2  # times the values looked up: from here on a vocabulary is searched by sorted hashes
 
 
@@ -25,26 +27,43 @@ class Counter:
     """Counts the values of a stream; what it holds grows with the different values only.
 
     It is a mergeable summary: ``add`` takes the different values of any part and their counts.
+
+    Attributes:
+        known: so many of the first values have ids already, of a vocabulary that grows.
+        days: int32 per value, since 1970: when it was last met. None: nobody asks.
     """
 
     values: pa.Array | None = None
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    _waiting: list[tuple[pa.Array, np.ndarray]] = field(default_factory=list)
+    known: int = 0
+    days: np.ndarray | None = None
+    _waiting: list[tuple[pa.Array, np.ndarray, np.ndarray | None]] = field(default_factory=list)
     _n_waiting: int = 0
+
+    @classmethod
+    def after(cls, vocabulary: Vocabulary | None, dated: bool) -> Counter:
+        """One that goes on from what a vocabulary has counted; ``dated``: values come with their days."""
+        if vocabulary is None or not len(vocabulary.values):
+            return cls(days=np.zeros(0, np.int32) if dated else None)
+        days = None
+        if dated:
+            unknown = np.full(len(vocabulary.values), _NO_DAY, np.int32)
+            days = unknown if vocabulary.days is None else vocabulary.days
+        return cls(vocabulary.values, vocabulary.counts, vocabulary.size, days)
 
     @property
     def nbytes(self) -> int:
-        held = self._waiting if self.values is None else [(self.values, self.counts), *self._waiting]
-        return sum(int(values.nbytes) + counts.nbytes for values, counts in held)
+        held = self._waiting if self.values is None else [(self.values, self.counts, self.days), *self._waiting]
+        return sum(int(values.nbytes) + counts.nbytes for values, counts, _ in held)
 
-    def add(self, values: pa.Array, counts: np.ndarray, column: str) -> None:
-        """Canonical values, and how often each was met."""
+    def add(self, values: pa.Array, counts: np.ndarray, column: str, days: np.ndarray | None = None) -> None:
+        """Canonical values, how often each was met, and when last."""
         kind = (
             self.values.type if self.values is not None else self._waiting[0][0].type if self._waiting else values.type
         )
         if values.type != kind:
             values, counts = self._unify(values, counts, kind, column)
-        self._waiting.append((values, counts))
+        self._waiting.append((values, counts, days))
         self._n_waiting += len(values)
         if self._n_waiting > max(_SMALLEST_MERGE, len(self.counts) // 4):
             self.merge()
@@ -55,36 +74,68 @@ class Counter:
         """Columns that share a vocabulary may differ in width, not in kind."""
         converted = ids.convert(values, kind, column)
         if converted.null_count:
+            of, remedy = "the column whose vocabulary it shares", "give both columns the same type"
+            if self.known:
+                of, remedy = "the run that this one starts from", "give it the type that it had"
             raise DataError(
                 f"column {column}: value {values.filter(converted.is_null())[0]} has no counterpart among the {kind} "
-                "values of the column whose vocabulary it shares; give both columns the same type"
+                f"values of {of}; {remedy}"
             )
         return converted, counts
 
     def merge(self) -> None:
-        parts = self._waiting if self.values is None else [(self.values, self.counts), *self._waiting]
+        """The values held come first and keep their order."""
+        held = [] if self.values is None else [(self.values, self.counts, self.days)]
+        parts = [*held, *self._waiting]
         if self._waiting:
-            encoded = pa.concat_arrays([part for part, _ in parts]).dictionary_encode()
-            counts = np.concatenate([part for _, part in parts])
+            encoded = pa.concat_arrays([part for part, _, _ in parts]).dictionary_encode()
+            counts = np.concatenate([part for _, part, _ in parts])
             codes = encoded.indices.to_numpy(zero_copy_only=False)
             self.values = encoded.dictionary
             self.counts = np.bincount(codes, counts, len(self.values)).astype(np.int64)
+            if self.days is not None:
+                last = np.full(len(self.values), _NO_DAY, np.int32)
+                np.maximum.at(last, codes, np.concatenate([part for _, _, part in parts if part is not None]))
+                self.days = last
             self._waiting, self._n_waiting = [], 0
 
-    def finish(self, *, min_count: int, max_vocab: int | None, oov_buckets: int) -> Vocabulary:
-        """Ids by falling frequency; equal frequencies by value."""
+    def finish(
+        self,
+        *,
+        min_count: int,
+        max_vocab: int | None,
+        oov_buckets: int,
+        expire: int | None = None,
+        today: int | None = None,
+    ) -> Vocabulary:
+        """Ids by falling frequency, equal frequencies by value; values that have ids stay before all others.
+
+        A value that was last met more than ``expire`` days before ``today`` leaves, and those behind it move up.
+        """
         self.merge()
         values = self.values if self.values is not None else pa.array([], ids.TEXT)
-        if values.type == ids.FLOAT:  # integers that came as floats, because some were null
+        counts, days, known = self.counts, self.days, self.known
+        if values.type == ids.FLOAT and not known:  # integers that came as floats, because some were null
             integers = ids.convert(values, ids.INT, "")
             if integers.null_count == 0:
                 values = integers
+        if days is not None and today is not None:
+            days = np.where(days == _NO_DAY, np.int32(today), days)
+            if expire is not None:
+                stay = np.flatnonzero(days >= today - expire)
+                values, counts, days = values.take(pa.array(stay)), counts[stay], days[stay]
+                known = int(np.searchsorted(stay, known))
         order = pc.sort_indices(
-            pa.table({"count": self.counts, "value": values}), [("count", "descending"), ("value", "ascending")]
+            pa.table({"count": counts[known:], "value": values.slice(known)}),
+            [("count", "descending"), ("value", "ascending")],
         )
-        counts = self.counts[order.to_numpy()]
-        size = int(np.searchsorted(-counts, -min_count, side="right"))
-        return Vocabulary(values.take(order), counts, min(size, max_vocab or size), oov_buckets)
+        places = np.concatenate([np.arange(known), order.to_numpy() + known]).astype(np.int64)
+        counts = counts[places]
+        size = known + int(np.searchsorted(-counts[known:], -min_count, side="right"))
+        size = max(known, min(size, max_vocab or size))
+        return Vocabulary(
+            values.take(pa.array(places)), counts, size, oov_buckets, days=None if days is None else days[places]
+        )
 
 
 @dataclass(slots=True)
@@ -95,7 +146,12 @@ class Vocabulary:
     counts: np.ndarray  # int64, per value
     size: int
     oov_buckets: int = 1
+    days: np.ndarray | None = None  # int32, per value, since 1970: when it was last met, where that is kept
     _index: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)  # sorted hashes, their places
+
+    @classmethod
+    def empty(cls, oov_buckets: int) -> Vocabulary:
+        return cls(pa.array([], ids.TEXT), np.zeros(0, np.int64), 0, oov_buckets)
 
     @property
     def type(self) -> pa.DataType:
@@ -151,7 +207,7 @@ class Vocabulary:
         return state.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Parquet: value, count, id (null where the value has none)."""
+        """Parquet: value, count, id (null where the value has none); last_seen, where that is kept."""
         numbers = np.arange(len(self.values), dtype=np.int32)
         table = pa.table(
             {
@@ -160,6 +216,8 @@ class Vocabulary:
                 "id": pa.array(numbers + np.int32(self.first), mask=numbers >= self.size),
             }
         )
+        if self.days is not None:
+            table = table.append_column("last_seen", pa.array(self.days).cast(pa.date32()))
         with atomic(path) as file:
             pq.write_table(table, file, compression="zstd")
 
@@ -167,8 +225,8 @@ class Vocabulary:
     def load(cls, path: Path, kind: str, oov_buckets: int) -> Vocabulary:
         """Raises RunFailed where the file is not a vocabulary that ``save`` wrote."""
         try:
-            table = pq.read_table(path, columns=["value", "count", "id"], memory_map=False)
-            values, counts, numbers = (ids.whole(column) for column in table.columns)
+            table = read_stored(path)
+            values, counts, numbers = (ids.whole(table.column(name)) for name in ("value", "count", "id"))
             values, counts = values.cast(ids.CANONICAL[kind]), counts.cast(pa.int64()).to_numpy()
             size = len(numbers) - numbers.null_count
             expected = np.arange(size) + FIRST_UNSEEN + oov_buckets
@@ -176,9 +234,12 @@ class Vocabulary:
                 raise ValueError("ids are not in order")
             if values.null_count or pc.count_distinct(values).as_py() != len(values):
                 raise ValueError("a value is null or stands twice")
+            days = None
+            if "last_seen" in table.column_names:
+                days = ids.whole(table.column("last_seen")).cast(pa.int32()).to_numpy()
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise RunFailed(f"{path} is damaged: {error}; train again or restore the run") from error
-        return cls(values, counts, size, oov_buckets)
+        return cls(values, counts, size, oov_buckets, days)
 
 
 def _sorted_hashes(values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:

@@ -18,8 +18,8 @@ class Candidates:
     ``sum(counts * exp(score - log_q))`` has the expectation ``sum(exp(score))`` over all items but the query's own.
     """
 
-    places: Tensor  # int64 (N,), distinct, the same for all queries; or (Q, N), each query's own, -1 where it has fewer
-    log_q: Tensor | None = None  # float32 (N,): log of the draws expected of each; None: each is there exactly once
+    places: Tensor  # int64 (N,), distinct, the same for all queries; or (B, N), each row's own, -1 where it has fewer
+    log_q: Tensor | None = None  # float32 like places: log of the draws expected of each; None: each is there once
     counts: Tensor | None = None  # float32 (N,): how often each was drawn; None: once
     positive_log_q: Tensor | None = None  # float32 (Q,): log_q of the queries' own items
 
@@ -42,6 +42,13 @@ def drawn(draws: np.ndarray, expected: np.ndarray, positives: Tensor) -> Candida
         torch.from_numpy(counts.astype(np.float32)).to(device),
         own.to(device),
     )
+
+
+def drawn_by_row(draws: np.ndarray, expected: np.ndarray, positives: Tensor) -> Candidates:
+    """As ``drawn``, of draws (B, n) that each row has for itself."""
+    logs, device = torch.from_numpy(np.log(expected).astype(np.float32)).to(positives.device), positives.device
+    places = torch.from_numpy(draws.astype(np.int64)).to(device)
+    return Candidates(places, logs[places], positive_log_q=logs[positives])
 
 
 def frequencies(counts: Tensor, alpha: float = 1.0) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -135,8 +136,14 @@ def unknown(word: str, name: str, known: list[str]) -> str:
 
 def _registered(kind: str) -> dict[str, list[EntryPoint]]:
     """Lower-case name -> its entry points; more than one only where packages disagree."""
+    return _installed(f"rechub.{_GROUP_OF[kind]}", tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=64)
+def _installed(group: str, path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
+    """Every package on ``path`` is asked: tens of milliseconds, and a spec names dozens of plugins."""
     found: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=f"rechub.{_GROUP_OF[kind]}"):
+    for entry in entry_points(group=group):
         same_name = found.setdefault(entry.name.lower(), [])
         if all(other.value != entry.value for other in same_name):
             same_name.append(entry)

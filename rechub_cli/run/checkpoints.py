@@ -3,38 +3,55 @@
     checkpoints/step-0003907/{model.safetensors, state.safetensors, state.json, manifest.json}
     best, last           one line each: the name of a checkpoint
 
-The manifest holds the size and SHA-256 of the other files and is written after them, the pointers after
-the manifest: a process that dies anywhere leaves the previous checkpoint in force.
+The manifest holds the size and SHA-256 of the other files, and which checkpoint was the best by then. It is written
+after them, and the folder gets its name after the manifest: what has a name is whole, whenever the process died. The
+one before the last is kept until training is done, for when the last is damaged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rechub_cli.errors import DataError, NoInput
-from rechub_cli.files import creating, sync_folder, write_text
+from rechub_cli.files import creating, read_json, read_text, sync_folder, write_text
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
 Pointer = Literal["best", "last"]
+FILES = ("model.safetensors", "state.safetensors", "state.json")
 
 
 class Checkpoints:
-    """The checkpoints of one run; keeps those that ``best`` and ``last`` point to."""
+    """The checkpoints of one run; keeps the best, the last, the one before the last and what was the best by then.
 
-    def __init__(self, run: Path) -> None:
+    Args:
+        every_steps, every_minutes: how often there is to be one within an epoch.
+    """
+
+    def __init__(self, run: Path, *, every_steps: int | None = None, every_minutes: float | None = None) -> None:
         self.run = run
         self.folder = run / "checkpoints"
+        self.every_steps = every_steps
+        self.every_minutes = every_minutes
+        self._saved = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for one after ``step``, though the epoch goes on."""
+        if self.every_steps is not None and step % self.every_steps == 0:
+            return True
+        return self.every_minutes is not None and time.monotonic() - self._saved >= 60 * self.every_minutes
 
     def save(
         self,
@@ -50,11 +67,57 @@ class Checkpoints:
         ``state`` maps flat names to tensors and JSON values: all that a resumed training needs.
         """
         target = self._free_name(step)
-        with creating(target):
-            self._write(target, step, epoch, model, state, metrics)
-        for pointer in ("last", "best") if best else ("last",):
-            write_text(self.run / pointer, target.name + "\n")
-        self._sweep()
+        before = read_pointer(self.run, "last")
+        self._write(target, step, epoch, model, state, metrics, target.name if best else read_pointer(self.run, "best"))
+        self._point(target.name)
+        self._sweep(target.name, before)
+        self._saved = time.monotonic()
+
+    def settle(self) -> None:
+        """Training is done: nothing but the best and the last is needed any more."""
+        self._sweep(read_pointer(self.run, "last"))
+
+    def newest(self, warn: Callable[[str], None] = lambda text: None) -> str | None:
+        """The newest whole checkpoint that training can go on from; ``warn`` is told of each that is passed over.
+
+        Raises:
+            DataError: there are checkpoints, and none is whole.
+        """
+        faults = []
+        for *_, name in self._in_order()[::-1]:
+            try:
+                manifest = _verify(self.folder / name, FILES)
+                if manifest.get("best") not in (None, name):
+                    _verify(self.folder / manifest["best"], ["model.safetensors"])
+                return name
+            except (NoInput, DataError) as error:
+                faults.append(str(error))
+                warn(f"checkpoint {name} is passed over: {error}")
+        if faults:
+            raise DataError(f"{self.run} has no whole checkpoint to go on from: {faults[0]}")
+        return None
+
+    def go_back_to(self, name: str) -> None:
+        """Make ``name`` the last, with the best of its time; what came after it goes."""
+        self._point(name)
+        names = [other for *_, other in self._in_order()]
+        for later in names[names.index(name) + 1 :]:
+            shutil.rmtree(self.folder / later, ignore_errors=True)
+
+    def _point(self, name: str) -> None:
+        """``best`` first: once ``last`` names a checkpoint, its best is in force."""
+        best = read_manifest(self.folder / name).get("best")
+        if best is not None:
+            write_text(self.run / "best", f"{best}\n")
+        write_text(self.run / "last", f"{name}\n")
+
+    def _in_order(self) -> list[tuple[int, int, str]]:
+        return sorted(filter(None, map(_order, self._names())))
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return [entry.name for entry in self.folder.iterdir()]
+        return []
 
     def _free_name(self, step: int) -> Path:
         """A step saved again (say, at the end of its epoch) gets a name of its own: the old one stays until then."""
@@ -72,33 +135,44 @@ class Checkpoints:
         model: nn.Module,
         state: Mapping[str, Any],
         metrics: Mapping[str, float],
+        best: str | None,
     ) -> None:
         import torch
 
         building = target.with_name(f".{target.name}.tmp")
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
         tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
-        _save_tensors(building / "model.safetensors", plain_state_dict(model))
-        _save_tensors(building / "state.safetensors", tensors)
         rest = {key: value for key, value in state.items() if key not in tensors}
-        write_text(building / "state.json", json.dumps(rest))
-        manifest = {
-            "format": 1,
-            "step": step,
-            "epoch": epoch,
-            "metrics": dict(metrics),
-            "files": {path.name: _fingerprint(path) for path in sorted(building.iterdir())},
-        }
-        write_text(building / "manifest.json", json.dumps(manifest, indent=2))
-        building.rename(target)
-        sync_folder(target.parent)
+        with creating(target):
+            try:
+                shutil.rmtree(building, ignore_errors=True)
+                building.mkdir(parents=True)
+                _save_tensors(building / "model.safetensors", plain_state_dict(model))
+                _save_tensors(building / "state.safetensors", tensors)
+                write_text(building / "state.json", json.dumps(rest))
+                manifest = {
+                    "format": 1,
+                    "step": step,
+                    "epoch": epoch,
+                    "best": best,
+                    "metrics": dict(metrics),
+                    "files": {path.name: _fingerprint(path) for path in sorted(building.iterdir())},
+                }
+                write_text(building / "manifest.json", json.dumps(manifest, indent=2))
+                building.rename(target)
+            except BaseException:
+                shutil.rmtree(building, ignore_errors=True)
+                raise
+            sync_folder(target.parent)
 
-    def _sweep(self) -> None:
-        kept = {name for pointer in ("best", "last") if (name := read_pointer(self.run, pointer))}
-        for folder in self.folder.iterdir():
-            if folder.name not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+    def _sweep(self, *wanted: str | None) -> None:
+        """Remove all but the ``wanted`` and the best of their times."""
+        kept = {read_pointer(self.run, "best"), *wanted}
+        for name in wanted:
+            with contextlib.suppress(NoInput, DataError):
+                kept.add(read_manifest(self.folder / name).get("best") if name else None)
+        for name in self._names():
+            if name not in kept:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def load_best(self, model: nn.Module) -> None:
         """Put the weights of the best checkpoint into ``model``."""
@@ -118,10 +192,31 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 def read_pointer(run: Path, pointer: Pointer | str) -> str | None:
     """The name of the checkpoint that ``best`` or ``last`` names; None where there is none."""
     try:
-        name = (run / pointer).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        name = read_text(run / pointer).strip()
+    except (OSError, ValueError):
         return None
-    return name if re.fullmatch(r"step-\d+(-\d+)?", name) else None
+    return name if _order(name) else None
+
+
+def _order(name: str) -> tuple[int, int, str] | None:
+    """By which the names of checkpoints are older and newer: the step, and how often it was saved."""
+    found = re.fullmatch(r"step-(\d{1,18})(?:-(\d{1,9}))?", name)
+    return (int(found[1]), int(found[2] or 1), name) if found else None
+
+
+def read_state(run: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights of checkpoint ``name``, and the state that ``save`` was given: data, nothing of it trusted yet.
+
+    Raises:
+        NoInput, DataError: as ``read_checkpoint``.
+    """
+    folder = run / "checkpoints" / name
+    path = folder / "state.json"
+    _verify(folder, ["model.safetensors", "state.safetensors", "state.json"])
+    rest = stored_json(path)
+    if not isinstance(rest, dict):
+        raise DataError(f"{path} is damaged: it is not a mapping; restore it or train again")
+    return _load_tensors(folder / "model.safetensors"), {**rest, **_load_tensors(folder / "state.safetensors")}
 
 
 def read_checkpoint(run: Path, pointer: Pointer = "best") -> dict[str, torch.Tensor]:
@@ -131,41 +226,73 @@ def read_checkpoint(run: Path, pointer: Pointer = "best") -> dict[str, torch.Ten
         NoInput: the run has no such checkpoint.
         DataError: a file is missing, was changed or cut short.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     name = read_pointer(run, pointer)
     if name is None:
         raise NoInput(f"{run} has no finished checkpoint: its training did not get that far; train again")
     folder = run / "checkpoints" / name
     _verify(folder, ["model.safetensors"])
+    return _load_tensors(folder / "model.safetensors")
+
+
+def verify_checkpoint(run: Path, pointer: Pointer = "best") -> None:
+    """Raises NoInput, DataError as ``read_checkpoint`` does; nothing is loaded."""
+    name = read_pointer(run, pointer)
+    if name is None:
+        raise NoInput(f"{run} has no finished checkpoint: its training did not get that far; train again")
+    _verify(run / "checkpoints" / name, ["model.safetensors"])
+
+
+def read_shapes(run: Path, name: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights of checkpoint ``name``, without reading them.
+
+    Raises:
+        NoInput, DataError: as ``read_checkpoint``.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = run / "checkpoints" / name / "model.safetensors"
     try:
-        return load_file(folder / "model.safetensors")
+        with safe_open(path, "pt") as file:
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError as error:
+        raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again") from error
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{folder / 'model.safetensors'} cannot be read: {error}; restore it or train again") from error
+        raise DataError(f"{path} cannot be read: {error}; restore it or train again") from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
+    if not path.exists():
+        raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again")
+    manifest = stored_json(path)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise DataError(f"{path} is damaged: it is not a manifest; restore it or train again")
+    if manifest.get("format") != 1:
+        raise DataError(f"{path} is of format {manifest.get('format')!r}; this rechub reads format 1: update rechub")
+    best = manifest.get("best")
+    if best is not None and not (isinstance(best, str) and _order(best)):
+        raise DataError(f"{path} is damaged: best is no name of a checkpoint; restore it or train again")
+    return manifest
+
+
+def stored_json(path: Path) -> Any:
+    """What a JSON file of a run holds. Raises DataError where it is none, or not within reason."""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != 1:
-            raise DataError(f"{path} is of format {manifest['format']!r}; this rechub reads format 1: update rechub")
-        return manifest
-    except FileNotFoundError as error:
-        raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_json(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); restore it or train again") from error
 
 
-def _verify(folder: Path, names: list[str]) -> None:
-    files = read_manifest(folder).get("files", {})
+def _verify(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The manifest, once the files that it names are found to be those that were written."""
+    manifest = read_manifest(folder)
     for name in names:
         path = folder / name
         if not path.is_file():
             raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again")
-        if _fingerprint(path) != files.get(name):
+        if _fingerprint(path) != manifest["files"].get(name):
             raise DataError(f"{path} is damaged: it is not the file that training wrote; restore it or train again")
+    return manifest
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
@@ -173,7 +300,18 @@ def _fingerprint(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, MemoryError, OverflowError) as error:
+        raise DataError(f"{path} cannot be read: {error}; restore it or train again") from error
+
+
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     seen: set[int] = set()
@@ -182,6 +320,9 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         value = tensor.detach().cpu().contiguous()
         own[key] = value.clone() if value.numel() and value.data_ptr() in seen else value  # tied weights
         seen.add(value.data_ptr())
-    save_file(own, path)
+    try:
+        save_file(own, path)
+    except SafetensorError as error:  # what the system refused, in words only
+        raise OSError(str(error)) from error
     with open(path, "rb+") as file:
         os.fsync(file.fileno())

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
+import glob
 import json
 import os
 import re
 import secrets
 import shutil
-import socket
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from rechub_cli.errors import Busy, CannotCreate, DataError, NoInput
-from rechub_cli.files import creating, write_text
+from rechub_cli.errors import CannotCreate, DataError, NoInput
+from rechub_cli.files import creating, is_leftover, point, read_json, remove, sweep_beside, write_text
+from rechub_cli.run import lock
+from rechub_cli.run.contents import check_contents
 from rechub_cli.run.events import finite
+from rechub_cli.run.folder import LATEST, Folder, locate, runs_folder
 from rechub_cli.run.safe_text import redacted, redacted_data
 
 FORMAT = 1  # of the directory; rises when older readers cannot read it
@@ -32,8 +32,8 @@ class Run:
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         self.path = path
         self.info = info
-        self._lock: IO[str] | None = None
-        self._replaced: Path | None = None  # the run that --overwrite moved aside
+        self._lock: lock.Lock | None = None
+        self._replaced: list[Path] = []  # runs that --overwrite moved aside, the newest last
         self._made_parents: list[Path] = []
         self._had_cache = self.cache.exists()
         self._turn = threading.RLock()  # of the heartbeat and of the command
@@ -41,6 +41,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def locks(self) -> bool:
+        """False where the file system has no locks, so that nobody is kept from writing this run too."""
+        return self._lock is None or self._lock.trusted
 
     @property
     def cache(self) -> Path:
@@ -57,6 +62,7 @@ class Run:
         overwrite: bool = False,
         wait: float = 0,
         argv: Sequence[str] = (),
+        check: Callable[[], None] = lambda: None,
     ) -> Run:
         """A new, empty, locked directory: ``output``, or ``runs_dir/<UTC second>-<model>-<6 hex>``.
 
@@ -69,34 +75,91 @@ class Run:
         run = cls(path, {})
         with creating(path):
             run._made_parents = [folder for folder in path.absolute().parents if not folder.exists()]
-            path.mkdir(parents=True, exist_ok=output is not None)
-            run._take_lock(wait, argv)
-            if run._is_taken():
+            if output is None:
+                path.mkdir(parents=True)
+            run._lock = lock.Lock.take(path, wait, argv, check)
+            if is_taken(path):
                 try:
                     check_output(output, overwrite, wait, locked=True)  # it may have come since we last looked
                     run._move_aside()
-                    path.mkdir()
                 finally:
                     run.close()
-                run._take_lock(0, argv)
-        started = datetime.now(UTC)
-        run.update(
-            format=FORMAT, run=run.name, status="running", argv=list(argv), pid=os.getpid(), started=iso(started)
-        )
+                run._lock = lock.Lock.take(path, 0, argv)
+            run.sweep()
+        run.update(**run.begun(argv))
         return run
 
     @classmethod
+    def reopen(
+        cls, path: Path, *, wait: float = 0, argv: Sequence[str] = (), check: Callable[[], None] = lambda: None
+    ) -> Run:
+        """An existing run, locked, to go on with.
+
+        Raises:
+            Busy: a live process writes it.
+            NoInput, DataError: as ``open``.
+        """
+        with creating(path):
+            held = lock.Lock.take(path, wait, argv, check)
+        try:
+            run = cls.open(path)
+        except BaseException:
+            held.release()
+            raise
+        run._lock = held
+        return run
+
+    def begun(self, argv: Sequence[str]) -> dict[str, Any]:
+        """What ``run.json`` says of a training that begins now."""
+        now = iso(datetime.now(UTC))
+        return {
+            "format": FORMAT,
+            "run": self.name,
+            "status": "running",
+            "argv": list(argv),
+            "pid": os.getpid(),
+            "started": now,
+        }
+
+    def resume(self, argv: Sequence[str]) -> None:
+        """Write down that training goes on."""
+        started = self.info.get("started")
+        for name in ("exit", "ended", "error"):
+            self.info.pop(name, None)
+        again = [*self.info.get("resumed", []), iso(datetime.now(UTC))]
+        self.update(**{**self.begun(argv), "started": started, "resumed": again})
+
+    def clear(self, argv: Sequence[str]) -> None:
+        """Start over in the same directory; only the logs stay."""
+        for entry in self.path.iterdir():
+            if entry.name not in (lock.NAME, "run.json", "events.jsonl", "train.log"):
+                remove(entry)
+        self.info = {}
+        self.update(**self.begun(argv))
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed left; we hold the lock. A run that it moved aside is ours to keep."""
+        for folder in (self.path, *(path for path in self.path.rglob("*") if path.is_dir())):
+            for entry in folder.iterdir() if folder.exists() else ():
+                if is_leftover(entry.name):
+                    remove(entry)
+        aside = self.path.parent.glob(f".{glob.escape(self.name)}.*.replaced")
+        others = sorted(set(aside) - set(self._replaced), key=lambda path: path.stat().st_mtime)
+        self._replaced = [*others, *self._replaced]
+
+    @classmethod
     def open(cls, path: str | Path) -> Run:
-        """An existing run, to read only; nothing is locked or written.
+        """An existing run, to read only; nothing is locked or written. ``path`` may be a name, see ``locate``.
 
         Raises:
             NoInput: there is no run at ``path``.
             DataError: its ``run.json`` is damaged or of a later format.
         """
-        path = Path(path)
+        path = locate(path)
         file = path / "run.json"
         try:
-            info = json.loads(file.read_text(encoding="utf-8"))
+            check_contents(path)
+            info = read_json(file)
         except (FileNotFoundError, NotADirectoryError) as error:
             found = "has no run.json" if path.exists() else "does not exist"
             raise NoInput(f"{path} is not a run directory: it {found}") from error
@@ -121,8 +184,8 @@ class Run:
     def finish(self, status: str, exit_code: int, **changes: Any) -> None:
         """The run's last word: status done | failed | interrupted. A done run becomes ``latest``."""
         self.update(status=status, exit=exit_code, ended=iso(datetime.now(UTC)), **changes)
-        if self._replaced:
-            shutil.rmtree(self._replaced, ignore_errors=True)
+        for replaced in self._replaced:
+            remove(replaced)
         if status == "done":
             self._point_latest()
         self.close()
@@ -131,7 +194,7 @@ class Run:
         """Undo ``create``: nothing was trained, so nothing stays; a run moved aside comes back."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._replaced:
-            self._replaced.rename(self.path)
+            self._replaced[-1].rename(self.path)
         if not self._had_cache and not any(self.path.parent.glob("*/run.json")):  # other runs may be reading it
             shutil.rmtree(self.cache, ignore_errors=True)
         for folder in self._made_parents:
@@ -141,48 +204,21 @@ class Run:
 
     def close(self) -> None:
         if self._lock:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
-    def _is_taken(self) -> bool:
-        return any(entry.name != ".lock" for entry in self.path.iterdir())
-
     def _move_aside(self) -> None:
-        self._replaced = self.path.with_name(f".{self.path.name}.{os.getpid()}.replaced")
-        self.path.rename(self._replaced)
-
-    def _take_lock(self, wait: float, argv: Sequence[str]) -> None:
-        place = self.path / ".lock"
-        lock = open(place, "a+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 (held until close)
-        deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    break  # a file system without locks: go on without
-                if time.monotonic() >= deadline:
-                    lock.seek(0)
-                    holder = lock.read()
-                    lock.close()
-                    raise busy(self.path, holder) from error
-            time.sleep(0.2)
-        lock.truncate(0)
-        command = " ".join(["rechub", *argv[1:]])
-        lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%H:%M} UTC ({command})\n")
-        lock.flush()
-        self._lock = lock
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.replaced")
+        self.path.rename(aside)
+        self._replaced.append(aside)
 
     def _point_latest(self) -> None:
-        latest = self.path.parent / "latest"
+        latest = self.path.parent / LATEST
         if latest.exists() and not latest.is_symlink():
             return
-        temporary = self.path.parent / f".latest.{os.getpid()}.tmp"
-        with contextlib.suppress(OSError):  # a file system without links: `latest` is a convenience
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(self.name)
-            os.replace(temporary, latest)
+        sweep_beside(latest)
+        with contextlib.suppress(CannotCreate):  # a file system without links: `latest` is a convenience
+            point(latest, self.name)
 
 
 def check_output(output: str | None, overwrite: bool, wait: float = 0, *, locked: bool = False) -> None:
@@ -201,32 +237,25 @@ def check_output(output: str | None, overwrite: bool, wait: float = 0, *, locked
     path = Path(output)
     with creating(path):
         if path.is_dir():
-            if not any(path.iterdir()):
+            if not wait and not locked and (holder := lock.holder_of(path)):
+                raise lock.busy(path, holder)
+            if not is_taken(path):
                 return
-            if not wait and not locked and (holder := holder_of(path)):
-                raise busy(path, holder)
             if not overwrite:
                 raise CannotCreate(f"{path} exists and is not empty; use --overwrite or another -o")
             if path.is_symlink():
                 raise CannotCreate(f"{path} is a link, so --overwrite leaves it alone; use another -o")
             if not (path / "run.json").is_file():
                 raise CannotCreate(f"{path} is not a run directory, so --overwrite leaves it alone; use another -o")
+            if names := Folder.scan(runs_folder()).published(path):
+                raise CannotCreate(f"{path} is published as {names[0]}, so --overwrite leaves it alone; use another -o")
         elif path.exists() or path.is_symlink():
             raise CannotCreate(f"{path} is a file; -o names the run's directory")
 
 
-def holder_of(path: Path) -> str | None:
-    """Who writes the run at ``path`` now, in words; None where nobody does, or nobody can tell."""
-    with contextlib.suppress(FileNotFoundError, PermissionError), open(path / ".lock", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return lock.read()
-    return None
-
-
-def busy(path: Path, holder: str) -> Busy:
-    return Busy(f"run {path} is in use by {holder.strip() or 'another process'}; use --wait 600 or another -o")
+def is_taken(path: Path) -> bool:
+    """Whether a folder holds more than the traces of a run that was killed before it began."""
+    return any(entry.name != lock.NAME and not is_leftover(entry.name) for entry in path.iterdir())
 
 
 def new_name(model: str) -> str:

@@ -81,6 +81,7 @@ class Events:
     def __init__(self, *listeners: Listener) -> None:
         self.listeners = list(listeners)
         self.run: str | None = None
+        self.record: Any = None  # of the run, where there is one
         self.warnings = 0
         self._seq = 0
         self._before: list[Event] | None = []  # what happened before the run's record was there
@@ -119,11 +120,14 @@ class Events:
                 listener.event(made)
 
     def attach(self, listener: Listener, run: str) -> None:
-        """Add the record of a run; it is told what happened so far."""
+        """Add the record of a run; it is told what happened so far. Numbers go on from those that it holds."""
         with self._turn:
+            earlier = getattr(listener, "seq", 0)
             for event in self._before or ():
-                listener.event(replace(event, run=run))
+                listener.event(replace(event, run=run, seq=event.seq + earlier))
+            self._seq += earlier
             self._before = None
+            self.record = listener
             self.run = run
             self.listeners.append(listener)
 

@@ -21,6 +21,7 @@ _SECRET = rf"(?:(?:[\w.\-]*[._\-])?{_WORD}|(?:[\w.\-]*\.)?key)"
 _KEY = rf"(?:(?:[\w\-]*[_\-])?{_WORD}|key)"  # of YAML or JSON: not at the end of a path, which a colon may follow
 _NAME = re.compile(_SECRET, re.IGNORECASE)
 _COLUMNS = frozenset({"features", "labels", "columns", "where"})  # mappings whose keys are columns, not settings
+_FOLDERS = ("PWD", "OLDPWD")  # of the shell: no passwords
 _SHORTEST = 8  # of a value in the environment that is looked for: shorter ones are words
 _VALUE = r"(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,\"'}\])]+)"
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (  # for any text, a spec or a filter too
@@ -134,4 +135,5 @@ def _escaped(found: re.Match[str]) -> str:
 
 def _secrets_of_environment() -> list[str]:
     names = [name for name in os.environ if is_secret(name) or name.upper().endswith("_KEY")]
-    return sorted({os.environ[name] for name in names if len(os.environ[name]) >= _SHORTEST}, key=len, reverse=True)
+    found = {os.environ[name] for name in names if name not in _FOLDERS}
+    return sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)

@@ -41,6 +41,4 @@ class Given:
     def draw(self, positives: Tensor, batch: Batch, *, epoch: int, step: int) -> Candidates:
         """Candidates for queries whose own items are ``positives`` (Q,)."""
         assert self.feature is not None
-        assert batch.targets is not None
-        own = batch.sequences[self.feature].padded(pad=-1).long()
-        return Candidates(own[batch.targets.rows])
+        return Candidates(batch.sequences[self.feature].padded(pad=-1).long())

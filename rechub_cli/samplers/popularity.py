@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from torch import Tensor
 
 from rechub_cli.batch import Batch
-from rechub_cli.nn.candidates import Candidates, drawn, frequencies, generator
+from rechub_cli.nn.candidates import Candidates, drawn, drawn_by_row, frequencies, generator
 from rechub_cli.schema import Schema
 
 
@@ -16,13 +18,17 @@ class Popularity:
     ``alpha`` 0.75 is word2vec's: Mikolov et al., 2013, https://arxiv.org/abs/1310.4546.
 
     Args:
-        n: draws of a step.
+        n: draws of a step, or of a row.
         alpha: 1 draws items as often as training chose them, 0 draws them evenly.
         hard: of these, each query keeps the ``hard`` that score highest.
+        per: ``row`` draws ``n`` for each row, shared by its queries alone: a step of long sequences meets far more
+            items, at a higher cost.
     """
 
-    def __init__(self, *, n: int = 256, alpha: float = 0.75, hard: int | None = None) -> None:
-        self.n, self.alpha, self.hard = n, alpha, hard
+    def __init__(
+        self, *, n: int = 256, alpha: float = 0.75, hard: int | None = None, per: Literal["step", "row"] = "step"
+    ) -> None:
+        self.n, self.alpha, self.hard, self.per = n, alpha, hard, per
 
     def bind(self, counts: Tensor, seed: int, schema: Schema) -> None:
         """``counts`` (I,): how often training chose each item of the catalogue."""
@@ -32,5 +38,7 @@ class Popularity:
 
     def draw(self, positives: Tensor, batch: Batch, *, epoch: int, step: int) -> Candidates:
         """Candidates for queries whose own items are ``positives`` (Q,)."""
-        shares = generator((self.seed, epoch, step)).random(self.n) * self.ends[-1]
-        return drawn(np.searchsorted(self.ends, shares, side="right"), self.expected, positives)
+        random = generator((self.seed, epoch, step))
+        shares = random.random((len(batch), self.n) if self.per == "row" else self.n) * self.ends[-1]
+        draws = np.searchsorted(self.ends, shares, side="right")
+        return (drawn_by_row if self.per == "row" else drawn)(draws, self.expected, positives)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from torch import Tensor
 
 from rechub_cli.batch import Batch
-from rechub_cli.nn.candidates import Candidates, drawn, generator
+from rechub_cli.nn.candidates import Candidates, drawn, drawn_by_row, generator
 from rechub_cli.schema import Schema
 
 
@@ -14,12 +16,14 @@ class Uniform:
     """``n`` items of the catalogue, drawn evenly at each step and shared by all its queries.
 
     Args:
-        n: draws of a step.
+        n: draws of a step, or of a row.
         hard: of these, each query keeps the ``hard`` that score highest.
+        per: ``row`` draws ``n`` for each row, shared by its queries alone: a step of long sequences meets far more
+            items, at a higher cost.
     """
 
-    def __init__(self, *, n: int = 256, hard: int | None = None) -> None:
-        self.n, self.hard = n, hard
+    def __init__(self, *, n: int = 256, hard: int | None = None, per: Literal["step", "row"] = "step") -> None:
+        self.n, self.hard, self.per = n, hard, per
 
     def bind(self, counts: Tensor, seed: int, schema: Schema) -> None:
         """``counts`` (I,): how often training chose each item of the catalogue."""
@@ -28,5 +32,7 @@ class Uniform:
 
     def draw(self, positives: Tensor, batch: Batch, *, epoch: int, step: int) -> Candidates:
         """Candidates for queries whose own items are ``positives`` (Q,)."""
-        draws = generator((self.seed, epoch, step)).integers(0, self.size, self.n)
-        return drawn(draws, self.expected, positives)
+        random = generator((self.seed, epoch, step))
+        if self.per == "row":
+            return drawn_by_row(random.integers(0, self.size, (len(batch), self.n)), self.expected, positives)
+        return drawn(random.integers(0, self.size, self.n), self.expected, positives)

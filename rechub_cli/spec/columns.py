@@ -123,10 +123,14 @@ class _Checker:
             )
         if isinstance(feature, Sparse | Sequence) and feature.shares:
             self.shares(path, feature, features)
-        if isinstance(feature, Sparse | Sequence) and feature.hash_buckets and feature.max_vocab:
-            self.problem(
-                (*path, "hash_buckets"), "hash_buckets keeps no vocabulary, so max_vocab does not go with it", key=True
-            )
+        if isinstance(feature, Sparse | Sequence) and feature.hash_buckets:
+            for option in ("max_vocab", "expire"):
+                if getattr(feature, option):
+                    text = f"hash_buckets keeps no vocabulary, so {option} does not go with it"
+                    self.problem((*path, "hash_buckets"), text, key=True)
+        if isinstance(feature, Dense) and feature.statistics == "continue" and not _goes_on(feature):
+            text = "quantiles and bins stay as they were first fitted; leave statistics out"
+            self.problem((*path, "statistics"), text)
         if isinstance(feature, Dense) and isinstance(feature.transform, dict):
             edges = feature.transform.get("bucketize", [])
             if not edges or any(a >= b for a, b in itertools.pairwise(edges)):
@@ -279,9 +283,14 @@ class _Checker:
         self.found.append(Problem(path, text, guess, "key" if key else "value"))
 
 
-_OF_VOCABULARY = ("min_count", "max_vocab", "oov_buckets", "hash_buckets")
+_OF_VOCABULARY = ("min_count", "max_vocab", "oov_buckets", "hash_buckets", "expire")
 _SAYS = {"user": "who", "time": "when"}
 _INSTEAD = {"list": "sequence", "string": "sparse", "timestamp": "datetime", "date": "datetime"}
+
+
+def _goes_on(feature: Dense) -> bool:
+    """Whether its statistics are sums, to which later rows can be added."""
+    return feature.transform in ("none", "standardize", "minmax", "log1p") and feature.embedding != "piecewise_linear"
 
 
 def _is_own(feature: AnyFeature, owner: AnyFeature, option: str) -> bool:

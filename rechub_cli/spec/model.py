@@ -67,6 +67,7 @@ class Sparse(FeatureSpec):
     max_vocab: Positive | None = None
     oov_buckets: Positive = 1
     hash_buckets: Positive | None = None
+    expire: Positive | None = None  # days without being met after which an id leaves, when a run starts from another
     shares: str | None = None
     id_dropout: Rate = 0.0
 
@@ -82,6 +83,7 @@ class Dense(FeatureSpec):
     embed_dim: Positive | None = None  # of the embedded number
     n_bins: Positive = 48  # piecewise_linear
     flag_missing: bool = False  # adds a 0/1 column `<name>.missing`
+    statistics: Literal["frozen", "continue"] = "frozen"  # when a run starts from another
 
 
 class Datetime(FeatureSpec):
@@ -106,6 +108,7 @@ class Sequence(FeatureSpec):
     max_vocab: Positive | None = None
     oov_buckets: Positive = 1
     hash_buckets: Positive | None = None
+    expire: Positive | None = None
     role: Literal["input", "negatives"] = "input"  # negatives: items shown and not chosen, for `negatives: given`
 
 
@@ -163,6 +166,8 @@ class Trainer(Section):
     scheduler: str | None = None
     scheduler_params: dict[str, Any] = {}
     clip_norm: Annotated[float, Field(gt=0)] | None = None
+    checkpoint_every_steps: Positive | None = None  # besides the one after each epoch
+    checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = 15.0
     earlystop_patience: Positive = 3
     monitor: str | dict[str, float] | None = None  # auc_click, or {auc_click: 0.7, auc_buy: 0.3} of several labels
     metrics: Names | None = None

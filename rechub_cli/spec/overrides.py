@@ -79,6 +79,18 @@ def split(piece: str) -> Override:
     return Override(piece, tuple(tokens), append, text, Origin("set", key=key, value=value, piece=piece))
 
 
+def standing_alone(piece: str) -> str:
+    """The argument with the content of its file in place of ``@file``.
+
+    Raises:
+        BadOverride: it is none, or the file cannot be read.
+    """
+    text = split(piece).text
+    if not text.startswith("@"):
+        return piece
+    return piece[: -len(text)] + json.dumps(_from_file(text[1:]), ensure_ascii=False)
+
+
 def locate(tokens: tuple[str, ...], data: Any) -> Path:
     """The path that dotted tokens mean in a spec that holds ``data``; a name with dots is found as one.
 

@@ -9,6 +9,7 @@ still there: nothing is computed twice, and only the gradients of the vectors ar
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,18 +32,14 @@ class Contrast:
 
     loss: RetrievalLoss
     positives: Tensor  # int64 (Q,): rows of the items
-    candidates: Tensor | None = None  # int64 (N,) distinct rows, or (Q, N) with -1 for none; None: all D items
+    candidates: Tensor | None = None  # int64 (N,) distinct rows, (Q, N) or (B, N) with -1 for none; None: all D items
     bias: Tensor | None = None  # float32 like candidates: added to their logits
+    offsets: Tensor | None = None  # int64 (B + 1,) of the queries that share each of B rows of candidates
     positive_bias: Tensor | None = None  # float32 (Q,)
     counts: Tensor | None = None  # float32 like candidates: how often each was drawn
     weights: Tensor | None = None  # float32 (Q,)
     hard: int | None = None  # each query keeps so many of its highest negatives
     bf16: bool = False  # matrix products in bfloat16
-
-    @property
-    def own(self) -> bool:
-        """Whether each query has candidates of its own."""
-        return self.candidates is not None and self.candidates.dim() == 2
 
 
 def contrast(users: Tensor, items: Tensor, step: Contrast) -> Tensor:
@@ -61,14 +58,14 @@ def contrast(users: Tensor, items: Tensor, step: Contrast) -> Tensor:
 class _Contrast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, users: Tensor, items: Tensor, step: Contrast, learns: bool) -> Tensor:
-        blocks = _OwnCandidates(items, step) if step.own else _SharedCandidates(items, step)
+        blocks = _candidates(items, step)
         total = users.new_zeros(())
         d_users = torch.empty_like(users)
         d_positive = users.new_empty(len(users))
         shares = torch.full_like(d_positive, 1 / max(len(users), 1))  # what each query is of the mean
         if step.weights is not None:
             shares = step.weights / step.weights.sum().clamp_min(1e-12)
-        for rows in _blocks(users, blocks.width):
+        for rows in blocks.slices(users):
             queries, mine = users[rows], items[step.positives[rows]]
             positive, scores = (queries * mine).sum(dim=1), blocks.scores(queries, rows)
             if step.positive_bias is not None:
@@ -90,6 +87,14 @@ class _Contrast(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         d_users, d_items = ctx.saved_tensors
         return d_users * grad, d_items * grad, None, None
+
+
+def _candidates(items: Tensor, step: Contrast) -> _SharedCandidates | _OwnCandidates | _RowCandidates:
+    if step.offsets is not None:
+        return _RowCandidates(items, step)
+    if step.candidates is not None and step.candidates.dim() == 2:
+        return _OwnCandidates(items, step)
+    return _SharedCandidates(items, step)
 
 
 def _blocks(users: Tensor, width: int) -> Iterator[slice]:
@@ -144,6 +149,10 @@ class _SharedCandidates:
         self.vectors = vectors.to(self.type)
         self.d_vectors = torch.zeros_like(vectors)
 
+    def slices(self, users: Tensor) -> Iterator[slice]:
+        """The queries, a block at a time."""
+        return _blocks(users, self.width)
+
     def scores(self, queries: Tensor, rows: slice) -> Tensor:
         """(b, N)"""
         queries = queries.to(self.type)
@@ -185,6 +194,10 @@ class _OwnCandidates:
         self.width = self.candidates.shape[1] * items.shape[1]  # a block gathers their vectors
         self.d_items = torch.zeros_like(items)
 
+    def slices(self, users: Tensor) -> Iterator[slice]:
+        """The queries, a block at a time."""
+        return _blocks(users, self.width)
+
     def scores(self, queries: Tensor, rows: slice) -> Tensor:
         """(b, N)"""
         candidates = self.candidates[rows]
@@ -202,6 +215,44 @@ class _OwnCandidates:
         sums = segment_sum(queries, grouped.order // n, grouped.starts, of_scores.flatten()[grouped.order])
         self.d_items.index_add_(0, grouped.rows, sums)
         return torch.bmm(of_scores[:, None], self.items[candidates]).squeeze(1)
+
+    def gradient(self, users: Tensor) -> Tensor:
+        """(D, E) of all items."""
+        return self.d_items
+
+
+class _RowCandidates:
+    """N candidates of each row, which its queries share: a block is a row, and a matrix product makes its scores."""
+
+    def __init__(self, items: Tensor, step: Contrast) -> None:
+        assert step.candidates is not None
+        assert step.offsets is not None
+        self.items, self.step, self.candidates = items, step, step.candidates
+        self.type = torch.bfloat16 if step.bf16 else items.dtype
+        self.offsets = step.offsets.tolist()
+        self.d_items = torch.zeros_like(items)
+
+    def slices(self, users: Tensor) -> Iterator[slice]:
+        """The queries, a row at a time."""
+        for row, (start, stop) in enumerate(itertools.pairwise(self.offsets)):
+            if start < stop:
+                self.row, self.places = row, self.candidates[row]
+                self.vectors = self.items[self.places.clamp_min(0)].to(self.type)
+                yield slice(start, stop)
+
+    def scores(self, queries: Tensor, rows: slice) -> Tensor:
+        """(b, N)"""
+        scores = (queries.to(self.type) @ self.vectors.T).float()
+        if self.step.bias is not None:
+            scores += self.step.bias[self.row]
+        return scores.masked_fill_((self.places < 0) | (self.places == self.step.positives[rows, None]), -torch.inf)
+
+    def learn(self, of_scores: Tensor, queries: Tensor, rows: slice) -> Tensor:
+        """Keep the items' gradient; (b, E) of the queries."""
+        of_scores = of_scores.to(self.type)
+        of_vectors = (of_scores.T @ queries.to(self.type)).float()
+        self.d_items.index_add_(0, self.places.clamp_min(0), of_vectors)
+        return (of_scores @ self.vectors).float()
 
     def gradient(self, users: Tensor) -> Tensor:
         """(D, E) of all items."""

@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +17,8 @@ from rechub_cli.trainers import runtime
 from rechub_cli.trainers.batches import n_batches
 from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.parallel import bare
+from rechub_cli.trainers.progress import Progress
+from rechub_cli.trainers.restore import fitting
 from rechub_cli.trainers.state import flatten, unflatten
 from rechub_cli.trainers.watch import Checkpoints, Epoch, Watcher
 from rechub_cli.trainers.weighting import Balance
@@ -35,21 +37,6 @@ class Trainable(Protocol):
         """Learn from one item of the loader: its detached mean loss, and its rows."""
 
     def evaluate_metrics(self, model: nn.Module, data_loader: Iterable[Any]) -> dict[str, float]: ...
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a training stands; all of it is saved."""
-
-    epoch: int = 0  # finished epochs
-    epoch_step: int = 0  # steps of the epoch that runs
-    epoch_rows: int = 0
-    step: int = 0  # steps since the start
-    best: float | None = None  # the monitored metric
-    best_step: int = 0
-    improved: bool = False  # within the epoch that runs
-    stale: int = 0  # epochs since the metric improved
-    records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Loop:
@@ -88,7 +75,7 @@ class Loop:
         self.balance = balance
         self.at = Progress()
         self.loss_sum = self._zero()
-        self.validated = 0.0  # seconds of validation within the epoch that runs
+        self.began = 0.0  # when the epoch that runs would have begun, had nothing come between
         self._resumed: dict[str, Any] | None = None
 
     def fit(self, loader: Iterable[Any], valid: Iterable[Any] | None, checkpoints: Checkpoints) -> None:
@@ -114,9 +101,8 @@ class Loop:
         self.watcher.on_start(steps, self.n_epoch)
         try:
             while self.at.epoch < self.n_epoch and self.at.stale < self.patience:
-                began = time.perf_counter()
                 self.train_epoch(loader, valid)
-                self._end_epoch(valid, began)
+                self._end_epoch(valid)
         except Interrupted:
             if math.isfinite(self.loss_sum.item()):
                 self._save({}, best=False)
@@ -152,10 +138,10 @@ class Loop:
         at, watcher, trainer = self.at, self.watcher, self.trainer
         steps = n_batches(loader)
         trainer.model.train()
-        began = time.perf_counter()
+        self.began = time.perf_counter() - at.seconds
         for item in self._rest(loader):
             if valid is not None and self._due():
-                self._evaluate_within(valid, began)
+                self._evaluate_within(valid)
             loss, rows = trainer.step(item)
             self.loss_sum.add_(loss, alpha=rows)
             at.step += 1
@@ -165,6 +151,9 @@ class Loop:
                 watcher.on_step(at.epoch + 1, at.epoch_step, steps, loss, at.epoch_rows)
             if at.epoch_step % CHECK_EVERY == 0:
                 self._mean_loss()
+            if at.epoch_step != steps and self._saves_within():
+                self._mean_loss()
+                self._save({}, best=False)
             signal = watcher.stop_requested()
             if signal is not None:
                 raise Interrupted(signal)
@@ -201,24 +190,29 @@ class Loop:
             return False
         return not at.records or at.records[-1]["step"] != at.step
 
-    def _evaluate_within(self, valid: Iterable[Any], began: float) -> None:
+    def _saves_within(self) -> bool:
+        """Whether there is to be a checkpoint within the epoch."""
+        due = getattr(self.checkpoints, "due", None)
+        return due is not None and due(self.at.step)
+
+    def _evaluate_within(self, valid: Iterable[Any]) -> None:
         paused = time.perf_counter()
         metrics = self.trainer.evaluate_metrics(self.trainer.model, valid)
-        trained = paused - began - self.validated
-        self.validated += time.perf_counter() - paused
-        record = self._record(metrics, self._judge(metrics), began, trained)
+        trained = paused - self.began - self.at.validated
+        self.at.validated += time.perf_counter() - paused
+        record = self._record(metrics, self._judge(metrics), trained)
         self._save(metrics, record.best)
         text = " ".join(f"val_{name} {value:.4f}" for name, value in metrics.items())
         self.watcher.on_message("info", "eval.result", f"step {self.at.step} {text}", asdict(record))
 
-    def _end_epoch(self, valid: Iterable[Any] | None, began: float) -> None:
+    def _end_epoch(self, valid: Iterable[Any] | None) -> None:
         at = self.at
-        trained = time.perf_counter() - began - self.validated
+        trained = time.perf_counter() - self.began - at.validated
         metrics = self.trainer.evaluate_metrics(self.trainer.model, valid) if valid is not None else {}
         best = self._judge(metrics) if valid is not None else True
         if best:
             at.best_step = at.step
-        record = self._record(metrics, best, began, trained)
+        record = self._record(metrics, best, trained)
         value = metrics.get(self.monitor, math.nan) if valid is not None else record.train_loss
         if at.improved:
             at.stale = 0
@@ -232,7 +226,8 @@ class Loop:
     def _next_epoch(self) -> None:
         at = self.at
         at.epoch, at.epoch_step, at.epoch_rows, at.improved = at.epoch + 1, 0, 0, False
-        self.validated = 0.0
+        at.seconds = at.validated = 0.0
+        self.began = time.perf_counter()
         if self.balance is not None:
             self.balance.end_epoch()
         self.loss_sum.zero_()
@@ -259,14 +254,14 @@ class Loop:
             at.improved = True
         return best
 
-    def _record(self, metrics: Mapping[str, float], best: bool, began: float, trained: float) -> Epoch:
+    def _record(self, metrics: Mapping[str, float], best: bool, trained: float) -> Epoch:
         record = Epoch(
             epoch=self.at.epoch + 1,
             step=self.at.step,
             train_loss=self._mean_loss(),
             metrics=dict(metrics),
             lr=self.trainer.optimization.lr,
-            seconds=time.perf_counter() - began,
+            seconds=time.perf_counter() - self.began,
             rows_per_s=self.at.epoch_rows / trained if trained else 0.0,
             best=best,
             task_losses=self.balance.task_losses() if self.balance is not None else {},
@@ -277,6 +272,7 @@ class Loop:
 
     def _save(self, metrics: Mapping[str, float], best: bool) -> None:
         assert self.checkpoints is not None
+        self.at.seconds = time.perf_counter() - self.began if self.at.epoch_step else 0.0
         state = self.state() if getattr(self.checkpoints, "keeps_state", True) else {}
         self.checkpoints.save(self.at.step, self.at.epoch, bare(self.trainer.model), state, metrics, best)
 
@@ -286,30 +282,30 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed training needs besides the weights: a flat dict of tensors and JSON values."""
-        random = {"cpu": torch.get_rng_state()}
-        if self.trainer.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.trainer.device)
         return {
             **flatten("progress", asdict(self.at)),
             **flatten("loss_sum", self.loss_sum),
-            **flatten("random", random),
+            **flatten("random", runtime.random_state(self.trainer.device)),
             **flatten("optimization", self.trainer.optimization.state()),
             **(flatten("balance", self.balance.state()) if self.balance is not None else {}),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue at the saved position when ``fit`` is called next; the weights are the caller's to load."""
+        """Continue at the saved position when ``fit`` is called next; the weights are the caller's to load.
+
+        Raises:
+            DataError: the position is none. ``fit`` raises it where something else does not fit.
+        """
         self._resumed = dict(state)
-        self.at = Progress(**unflatten("progress", state))
+        with fitting("the saved state"):
+            self.at = Progress.of(unflatten("progress", state))
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._resumed = None
-        self.at = Progress(**unflatten("progress", state))
-        self.loss_sum.copy_(unflatten("loss_sum", state))
-        self.trainer.optimization.load_state(unflatten("optimization", state))
-        if self.balance is not None:
-            self.balance.load_state(unflatten("balance", state))
-        random = unflatten("random", state)
-        torch.set_rng_state(random["cpu"].cpu())
-        if "cuda" in random and self.trainer.device.type == "cuda":
-            torch.cuda.set_rng_state(random["cuda"].cpu(), self.trainer.device)
+        with fitting("the saved state"):
+            self.at = Progress.of(unflatten("progress", state))
+            self.loss_sum.copy_(unflatten("loss_sum", state))
+            self.trainer.optimization.load_state(unflatten("optimization", state))
+            if self.balance is not None:
+                self.balance.load_state(unflatten("balance", state))
+            runtime.set_random_state(unflatten("random", state), self.trainer.device)

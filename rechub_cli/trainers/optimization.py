@@ -11,9 +11,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from rechub_cli.errors import RunFailed, SpecError
+from rechub_cli.nn.table import EmbeddingTable
 from rechub_cli.optim.build import build_optimizers
 from rechub_cli.optim.clip import clip_grad_norm_
 from rechub_cli.optim.regularization import add_regularization_grads
+from rechub_cli.trainers.restore import check_like, load_optimizer
 
 PER_BATCH = (OneCycleLR, CyclicLR)
 
@@ -148,18 +150,36 @@ class Optimization:
         except ValueError as error:  # OneCycleLR past its end
             raise RunFailed(f"scheduler {type(scheduler).__name__}: {error}") from error
 
+    def names(self) -> list[list[str]]:
+        """The names of each optimizer's parameters, in the order in which its state numbers them."""
+        known = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        known |= {id(parameter): f"beside.{place}" for place, parameter in enumerate(self.beside)}
+        return [[known[id(p)] for g in optimizer.param_groups for p in g["params"]] for optimizer in self.optimizers]
+
     def state(self) -> dict[str, Any]:
-        """All that a resumed training needs; tensors are shared, not copied."""
+        """All that a resumed training needs, and by what names; tensors are shared, not copied."""
         return {
+            "names": self.names(),
+            "kinds": [type(optimizer).__name__ for optimizer in self.optimizers],
+            "tables": tables_of(self.model),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [
-                {name: value for name, value in scheduler.state_dict().items() if not callable(value)}
-                for scheduler in self.schedulers
-            ],
+            "schedulers": [_plain_state(scheduler) for scheduler in self.schedulers],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError, KeyError or TypeError where it is not the state of these."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            load_optimizer(optimizer, saved)
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            check_like(_plain_state(scheduler), saved, type(scheduler).__name__)
             scheduler.load_state_dict(saved)
+
+
+def _plain_state(scheduler: Any) -> dict[str, Any]:
+    return {name: value for name, value in scheduler.state_dict().items() if not callable(value)}
+
+
+def tables_of(model: nn.Module) -> dict[str, dict[str, int]]:
+    """The embedding tables by the name of their weight: the features whose rows they hold, in order, and how many."""
+    tables = {name: module for name, module in model.named_modules() if isinstance(module, EmbeddingTable)}
+    return {f"{name}.weight".lstrip("."): dict(table.sizes) for name, table in tables.items()}

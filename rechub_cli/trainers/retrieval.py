@@ -100,12 +100,14 @@ class Retrieval:
         counts = candidates.counts
         if log_q is not None:  # both are one summand of the logit
             log_q, counts = (log_q if counts is None else log_q - counts.log()), None
+        lengths, own_of_rows = batch.targets.lengths, candidates.places.dim() == 2
         corrected = self.log_q and self.correct_positive and candidates.positive_log_q is not None
         step_of = Contrast(
             self.loss,
             own,
             others,
             bias=None if log_q is None else -log_q,
+            offsets=batch.targets.offsets if own_of_rows and bool((lengths != 1).any()) else None,
             positive_bias=-cast("Tensor", candidates.positive_log_q) if corrected else None,
             counts=counts,
             weights=None if batch.weights is None else batch.weights[rows],

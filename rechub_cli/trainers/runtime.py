@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import random
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +42,33 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Where every generator stands that a model may draw from: tensors and numbers."""
+    version, words, gauss = random.getstate()
+    name, key, *rest = np.random.get_state()
+    found: dict[str, Any] = {
+        "cpu": torch.get_rng_state(),
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(key).astype(np.int64)), *rest],
+    }
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Raises TypeError, ValueError, KeyError, IndexError or RuntimeError where ``state`` is no such thing."""
+    version, words, gauss = state["python"]
+    name, key, *rest = state["numpy"]
+    if name != "MT19937":
+        raise ValueError(f"the random numbers are of {name!r}")
+    random.setstate((version, tuple(words.tolist()), gauss))
+    np.random.set_state((name, key.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["cpu"].cpu())
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
 def find_device(name: str, gpus: list[int] | None = None) -> torch.device:

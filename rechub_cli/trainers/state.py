@@ -25,7 +25,7 @@ def flatten(name: str, value: Any) -> dict[str, Any]:
 
 
 def unflatten(name: str, flat: Mapping[str, Any]) -> Any:
-    """What ``flatten`` was given. Raises KeyError where an entry is missing."""
+    """What ``flatten`` was given. Raises KeyError, TypeError or ValueError where it was given nothing of the kind."""
     return _unpack(flat[name], flat)
 
 

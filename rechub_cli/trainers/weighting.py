@@ -12,6 +12,7 @@ from rechub_cli import plugins
 from rechub_cli.errors import SpecError
 from rechub_cli.optim.shared import Shared
 from rechub_cli.schema import Task
+from rechub_cli.trainers.restore import check_like
 
 
 class Weighting(Protocol):
@@ -115,6 +116,8 @@ class Balance:
         return {"weighting": self.weighting.state_dict(), "sums": self.sums, "counts": self.counts}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError, KeyError, TypeError or RuntimeError where it is not the state of this."""
+        check_like([self.sums, self.counts], [state["sums"].to(self.sums), state["counts"].to(self.counts)], "losses")
         self.weighting.load_state_dict(state["weighting"])
         self.sums.copy_(state["sums"])
         self.counts.copy_(state["counts"])

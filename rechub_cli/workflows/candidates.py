@@ -108,13 +108,13 @@ def _from_vectors(trained: Trained, path: Path, is_index: bool) -> Candidates:
 def _ids_of(index: Any, manifest: Manifest, path: Path) -> pa.ChunkedArray:
     """The user's own id of each row of an index."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    from rechub_cli.data.stored import read_stored
     from rechub_cli.data.vectors import ids_beside
 
     if (manifest.index or {}).get("ids") != "row":
         return pa.chunked_array([pa.array(index.labels)])
     try:
-        return pq.read_table(ids_beside(path)).column(manifest.id_column)
-    except (OSError, KeyError, pa.ArrowException) as error:
+        return read_stored(ids_beside(path)).column(manifest.id_column)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{ids_beside(path)} cannot be read: {error}; embed again") from error

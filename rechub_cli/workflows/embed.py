@@ -124,7 +124,9 @@ def embed(request: EmbedRequest, events: Events, stop: Stop, stdout: IO[bytes] |
         drift = None
         if export.loader is not None:
             drift = check_drift(trained, export.loader.met, events, request.allowed, USERS if users else ITEMS)
-    if export.unknown:
+    if users:
+        retrieval.tell_unknown(export.unknown, export.done, "they all get the same vector", events)
+    elif export.unknown:
         text = f"{export.unknown:,} items have no value that training ever had: they are left out"
         events.emit("data.warning", text, {"left_out": export.unknown}, level="warn")
     said = {"path": output, "rows": writer.rows, "dim": export.columns.dim}
@@ -202,7 +204,7 @@ class Export:
     Attributes:
         rows: what to embed; None: the run's catalogue.
         done: rows embedded so far.
-        unknown: items so far of which the model knows nothing.
+        unknown: items, or users, so far of which the model knows nothing.
         interests: the most vectors a user can have, where there are several.
     """
 
@@ -256,7 +258,7 @@ class Export:
         import pyarrow as pa
         import torch
 
-        from rechub_cli.data.catalogue import known_items
+        from rechub_cli.data.catalogue import known_rows
 
         if self.loader is None:
             ids, batch = self.catalogue.ids, self.catalogue.batch
@@ -269,7 +271,7 @@ class Export:
         for batch, kept in self.loader:
             assert kept is not None
             self.done += len(batch)
-            known = known_items(schema, batch)
+            known = known_rows(schema, batch)
             if not known.all():
                 self.unknown += int((~known).sum())
                 batch, kept = batch.take(torch.from_numpy(known.nonzero()[0])), kept.filter(pa.array(known))
@@ -283,6 +285,7 @@ class Export:
         assert self.loader is not None
         for batch, kept in self.loader:
             self.done += len(batch)
+            self.unknown += retrieval.unknown_users(self.loader.encoder.schema, batch, counting=False)
             ids, vectors = self._ids(kept), self.ranker.embed_users(batch).cpu().numpy()
             if self.interests is None:
                 yield ids, vectors, None

@@ -14,7 +14,7 @@ from rechub_cli.spec.tasks import split_label, stop_label
 if TYPE_CHECKING:
     from torch import nn
 
-    from rechub_cli.run import Checkpoints, RunWatcher
+    from rechub_cli.run import Checkpoints, Run, RunWatcher
     from rechub_cli.schema import Schema
     from rechub_cli.spec.model import Spec
     from rechub_cli.trainers.ctr import CTRTrainer
@@ -119,6 +119,15 @@ def trainer_options(spec: Spec, watcher: RunWatcher, checkpoints: Checkpoints | 
         "watcher": watcher,
         "checkpoints": checkpoints,
     }
+
+
+def make_checkpoints(spec: Spec, run: Run) -> Checkpoints:
+    """Those of the run, as often as the spec wants."""
+    from rechub_cli.run import Checkpoints
+
+    wanted = spec.trainer
+    steps, minutes = wanted.checkpoint_every_steps, wanted.checkpoint_every_minutes
+    return Checkpoints(run.path, every_steps=steps, every_minutes=minutes)
 
 
 def make_trainer(command: str, *parts: Any) -> Any:

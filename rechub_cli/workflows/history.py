@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.data.history import EventStore
+    from rechub_cli.workflows.warm_start import Start
 
 KEPT = Path("history") / "events.parquet"  # in a run
 
@@ -25,7 +26,7 @@ class PartEncoders:
     """The encoder of each part of a run: what differs is how much of the log its rows may see."""
 
     encoder: Encoder
-    parts: dict[str, Rows]
+    parts: dict[str, Rows]  # `past` before them, where there is one
     log: EventStore | None  # of all parts; None where no feature is a history
 
     def of(self, part: str) -> Encoder:
@@ -43,8 +44,8 @@ class PartEncoders:
         keep(self.log, self.encoder, list(self.parts.values()), run / KEPT, reading(events, stop, "keeping", None))
 
 
-def sort_log(encoder: Encoder, parts: Parts, events: Events, stop: Stop) -> PartEncoders:
-    """Read the log once more where a feature is a history.
+def sort_log(encoder: Encoder, parts: Parts, events: Events, stop: Stop, start: Start | None = None) -> PartEncoders:
+    """Read the log once more where a feature is a history; behind it lie the events that ``start`` kept.
 
     Raises:
         DataError: a time is null or does not fit. RunFailed: the events do not fit in memory.
@@ -55,7 +56,11 @@ def sort_log(encoder: Encoder, parts: Parts, events: Events, stop: Stop) -> Part
         return PartEncoders(encoder, rows, None)
     from rechub_cli.data.history import EventStore
 
-    log = EventStore.build(encoder, list(rows.values()), progress=reading(events, stop, "sorting the log", None))
+    past = start.past(encoder) if start else None
+    if past is not None:
+        rows = {"past": past, **rows}
+    told = reading(events, stop, "sorting the log", None)
+    log = EventStore.build(encoder, list(rows.values()), distinct=past is not None, progress=told)
     tell_log(log, events)
     return PartEncoders(encoder, rows, log)
 

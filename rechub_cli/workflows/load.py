@@ -156,7 +156,10 @@ class Trained:
 
     @property
     def joins(self) -> list[Join]:
-        """The run's look-up tables."""
+        """The run's look-up tables. Raises DataError for one that is not the run's own."""
+        for join in self.spec.data.join:
+            if join.file != f"joins/{Path(join.file).name}":
+                raise DataError(f"{self.run.path / 'run.json'} is damaged: {join.file} is no look-up table of the run")
         return [join.model_copy(update={"file": str(self.run.path / join.file)}) for join in self.spec.data.join]
 
     def missing_columns(self, there: Iterable[str]) -> list[str]:
@@ -169,7 +172,7 @@ def load(run: str | os.PathLike[str], *, device: str = "auto", plugin: bool = Fa
     """Open a run's best weights for use from Python: ``load(RUN).predict(table)``.
 
     Args:
-        run: the run directory.
+        run: the run directory, or its name in the runs folder, such as a published one.
         device: auto, cpu, cuda:0, ...
         plugin: allow the run's own model code to be imported and run.
 
@@ -184,6 +187,7 @@ def load(run: str | os.PathLike[str], *, device: str = "auto", plugin: bool = Fa
 def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events, stop: Stop) -> Trained:
     """As ``load``; a loop over its scores ends when ``stop`` is asked to."""
     run = Run.open(path)
+    path = run.path
     if run.info.get("status") == "running":
         events.emit(
             "warning",
@@ -248,16 +252,29 @@ def stored_spec(run: Run) -> Spec:
 def check_plugins(run: Run, spec: Spec, allowed: bool) -> None:
     """Code that a run names is not imported unless the caller allows it.
 
-    Registered names are installed on purpose and need no leave.
+    Registered names are installed on purpose and need no leave; whatever else of the trainer looks like ``place:name``
+    is taken for code, wherever it stands.
 
     Raises:
         Unavailable: it is not allowed.
         DataError: it is not the file that training used.
     """
-    trainer = spec.trainer
-    for name in (spec.model.name, trainer.monitor, *(trainer.metrics or ())):
-        if name is not None and ":" in name:
+    for name in (spec.model.name, *texts(spec.trainer.model_dump(exclude={"device"}))):
+        if ":" in name:
             check_plugin(run, name, allowed)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in plain values, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from texts(key)
+            yield from texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts(item)
 
 
 def check_plugin(run: Run, name: str, allowed: bool) -> None:

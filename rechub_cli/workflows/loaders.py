@@ -12,21 +12,34 @@ from rechub_cli.errors import DataError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import fitting
+from rechub_cli.workflows.dates import day_of
 from rechub_cli.workflows.sources import Parts, reading, warn_unseen
 
 if TYPE_CHECKING:
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.spec.model import Spec
     from rechub_cli.workflows.history import PartEncoders
+    from rechub_cli.workflows.warm_start import Start
 
 
-def fit_encoder(spec: Spec, parts: Parts, events: Events, stop: Stop) -> Encoder:
-    """One pass over the training rows."""
+def fit_encoder(
+    spec: Spec, parts: Parts, events: Events, stop: Stop, start: Start | None = None, date: str | None = None
+) -> Encoder:
+    """One pass over the training rows, on from the encoder of the run that this one starts from.
+
+    Raises:
+        SpecError: what that run learnt cannot go on.
+    """
     from rechub_cli.data import memory
     from rechub_cli.data.encoder import Encoder
 
     memory.settle()
-    return Encoder.fit(spec, parts.train, reading(events, stop, "reading", parts.train.count_rows()))
+    told = reading(events, stop, "reading", parts.train.count_rows())
+    if start is None:
+        return Encoder.fit(spec, parts.train, told, today=day_of(date))
+    start.check(spec)
+    known, fresh = start.encoder, start.fresh_features
+    return Encoder.fit(spec, parts.train, told, earlier=known, fresh=fresh, today=day_of(date))
 
 
 @dataclass(frozen=True, slots=True)

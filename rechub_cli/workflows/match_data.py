@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rechub_cli.data.interactions import Columns, Interactions
     from rechub_cli.data.loader import Loader
     from rechub_cli.spec.model import Spec
+    from rechub_cli.workflows.warm_start import Start
 
 ORDER = ("train", "valid", "test")
+SEEN = "interactions.parquet"  # in a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class MatchData:
     catalogue: Catalogue
     columns: Columns
     parts: Parts
-    rows: dict[str, Rows]  # the same, by name
+    rows: dict[str, Rows]  # the same, by name; `past` before them, where there is one
     of_train: Interactions
     seen: dict[str, Interactions]  # by part: what its users had before it; `later`: before what comes next
     events: EventStore | None  # of all parts, where there are histories
@@ -70,7 +72,8 @@ class MatchData:
             from rechub_cli.data.user_loader import UserLoader
 
             seed = self.spec.trainer.seed
-            return UserLoader(self.events.first(1), batch_size, shuffle=True, seed=seed)
+            log = self.events.first(list(self.rows).index("train") + 1)
+            return UserLoader(log, batch_size, shuffle=True, seed=seed)
         from rechub_cli.data.match import MatchEncoder, TargetRows
 
         labelled = mode_of(self.spec, base) == 0 and self.columns.label is not None
@@ -113,15 +116,25 @@ class MatchData:
     def save(self, folder: Path) -> None:
         """Keep in the run what embed, recommend and evaluate need beside the encoder and the weights."""
         self.catalogue.save(folder / "catalogue.parquet")
-        self.seen["later"].save(folder / "interactions.parquet", self.catalogue)
+        self.seen["later"].save(folder / SEEN, self.catalogue)
         if self.events is not None:
             from rechub_cli.data.kept import keep
 
             keep(self.events, self.encoder, list(self.rows.values()), folder / KEPT)
 
 
-def prepare(spec: Spec, sources: Sources, parts: Parts, encoder: Encoder, events: Events, stop: Stop) -> MatchData:
+def prepare(
+    spec: Spec,
+    sources: Sources,
+    parts: Parts,
+    encoder: Encoder,
+    events: Events,
+    stop: Stop,
+    start: Start | None = None,
+) -> MatchData:
     """Place the items, count the training rows, sort the log.
+
+    The items and their counts are of these rows; what users had, and their histories, go on from those of ``start``.
 
     Raises:
         SpecError, DataError, NoInput: as ``fit_catalogue`` and ``EventStore.build``.
@@ -136,19 +149,26 @@ def prepare(spec: Spec, sources: Sources, parts: Parts, encoder: Encoder, events
     catalogue, of_train, tally = fit_catalogue(spec, encoder, parts.train, sources.items, told)
     tell_catalogue(catalogue, tally, events)
     columns = Columns.of(spec)
-    seen = {"valid": of_train} if "valid" in rows else {}
     last = of_train
+    if start is not None and spec.user:
+        last = Interactions.load(start.run.path / SEEN, catalogue).union(of_train)
+    seen = {"valid": last} if "valid" in rows else {}
     if "valid" in rows and spec.user:
-        last = of_train.union(Interactions.build([rows["valid"]], columns, catalogue)[0])
+        last = last.union(Interactions.build([rows["valid"]], columns, catalogue)[0])
     if "test" in rows:
         seen["test"] = last
     seen["later"] = last
     store = None
     if encoder.plan.histories:
         item, places = columns.item, catalogue.places
-        reads = list(rows.values())
+        past = start.past(encoder) if start else None
+        if past is not None:
+            rows = {"past": past, **rows}
+        reads, n_past = list(rows.values()), int(past is not None)
         told = reading(events, stop, "sorting the log", None)
-        store = EventStore.build(encoder, reads, item=item, places=places, progress=told)
+        store = EventStore.build(
+            encoder, reads, item=item, places=places, n_past=n_past, distinct=n_past > 0, progress=told
+        )
         tell_log(store, events)
     return MatchData(spec, encoder, catalogue, columns, parts, rows, of_train, seen, store)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rechub_cli.errors import DataError, NoInput, UsageError
+from rechub_cli.run.folder import locate
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +32,7 @@ def check_request(run: str, data: str | None, input_format: str) -> str:
         raise UsageError("--data - reads standard input, and nothing is piped in")
     if input_format not in FORMATS:
         raise UsageError(f"--input-format is {input_format!r}; it can be {', '.join(FORMATS)}")
-    if not Path(run).exists():
+    if not locate(run).exists():
         raise NoInput(f"{run} does not exist; RUN is a run directory, made by train-ctr, train-match or train-mtl")
     return data
 

@@ -120,6 +120,7 @@ def recommend(
         if not answers.users:
             writer.write(answers.schema.empty_table())
         drift = check_drift(trained, answers.loader.met, events, request.allowed, USERS)
+    retrieval.tell_unknown(answers.unknown, answers.users, "they all get the same items", events)
     if answers.recall is not None:
         tell_recall(answers.recall, request.k, events)
     said = {"path": output, "users": answers.users, "rows": done}
@@ -168,6 +169,7 @@ class Answers:
 
     Attributes:
         users: so far.
+        unknown: of these, the ones that nothing is known of.
         recall: of an index, for the first users, once they are done: None where the search is exact.
     """
 
@@ -193,7 +195,8 @@ class Answers:
         types = plain(rows.schema.field(self.user).type), plain(found.catalogue.ids.type)
         columns = [(self.user, types[0]), (RANK, pa.int32()), (self.item, types[1]), (SCORE, pa.float32())]
         self.schema = pa.schema(columns)
-        self.users = 0
+        self.counting = retrieval.is_counting(trained)
+        self.users = self.unknown = 0
         self.recall: float | None = None
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -206,6 +209,7 @@ class Answers:
             if not self.users and len(batch):
                 self._compare(batch)
             self.users += len(batch)
+            self.unknown += retrieval.unknown_users(self.loader.encoder.schema, batch, self.counting)
             rows, ranks = (places >= 0).nonzero(as_tuple=True)
 
             def array(values: Tensor) -> pa.Array:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli import plugins
 from rechub_cli.errors import Interrupted, NoInput, RechubError
-from rechub_cli.files import creating, write_text
+from rechub_cli.files import atomic, creating, write_bytes, write_text
 from rechub_cli.run.checkpoints import read_pointer
 from rechub_cli.run.directory import Run, describe_failure
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import Record
 from rechub_cli.run.safe_text import redacted_copy
 from rechub_cli.run.status import Status, environment
+from rechub_cli.spec.render import resolved_yaml
 from rechub_cli.workflows.version import versions
 
 if TYPE_CHECKING:
@@ -30,24 +31,25 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def recording(run: Run, events: Events) -> Iterator[Record]:
-    """Write down what happens within, and how it ends.
+def recording(run: Run, events: Events, resume: str) -> Iterator[Record]:
+    """Write down what happens within, and how it ends; ``resume`` is the command that goes on with it.
 
     A fault of the spec or the data that shows before training undoes the run: nothing was written.
     """
     record, status = Record(run.path), Status(run)
     try:
         events.attach(record, run.name)
-        events.attach(status, run.name)
+        events.listeners.append(status)
         run.update(environment={**environment(), "cwd": str(Path.cwd()), "git": git_commit(Path.cwd())}, **status.now())
         with stray_output(record, events):
             yield record
     except Interrupted as error:
         if last := read_pointer(run.path, "last"):
             events.emit("checkpoint.saved", f"last = {last}", {"last": last})
-        events.emit("run.end", "interrupted", {"status": "interrupted", "exit": error.exit_code}, level="warn")
+        ended = {"status": "interrupted", "exit": error.exit_code, "resume": resume}
+        events.emit("run.end", f"interrupted; go on with: {resume}", ended, level="warn")
         run.finish("interrupted", error.exit_code, **status.now())
-        error.add_note(f"the run is kept: {run.path}")
+        error.add_note(f"The run is kept. Go on with: {resume}")
         raise
     except BaseException as error:
         if isinstance(error, RechubError) and not run.info.get("training"):
@@ -58,7 +60,8 @@ def recording(run: Run, events: Events) -> Iterator[Record]:
         with contextlib.suppress(RechubError, OSError):  # the disk may be full: the first error is the one to tell
             record.log.write(traceback.format_exc())
             events.emit("error", str(error), {"code": getattr(error, "kind", "internal"), "exit": code}, level="error")
-            events.emit("run.end", "failed", {"status": "failed", "exit": code}, level="error")
+            ended = {"status": "failed", "exit": code, "resume": resume}
+            events.emit("run.end", f"failed; go on with: {resume}", ended, level="error")
             run.finish("failed", code, error=dict(describe_failure(error)), **status.now())
         error.add_note(f"The log, with the traceback: {run.path / 'train.log'}")
         raise
@@ -88,11 +91,8 @@ def keep_spec(run: Run, read: ReadSpec, spec: Spec) -> Path:
     ``run.json`` holds the resolved spec as data, with the local plugin and the look-up tables by their
     place in the run.
     """
-    from rechub_cli.spec.render import resolved_yaml
-
     kept = spec.model_dump(mode="json")
-    with creating(run.path / "spec.yaml"):
-        (run.path / "spec.yaml").write_bytes(hidden_in(read.text, kept))
+    write_bytes(run.path / "spec.yaml", hidden_in(read.text, kept))
     write_text(run.path / "spec.resolved.yaml", redacted_copy(resolved_yaml(read, spec, run.path), kept))
     hashes: dict[str, str] = {}
     trainer = kept["trainer"]
@@ -122,6 +122,16 @@ def hidden_in(document: bytes, data: Mapping[str, Any]) -> bytes:
     return redacted_copy(document.decode("utf-8", "surrogateescape"), data).encode("utf-8", "surrogateescape")
 
 
+def keep_changes(run: Run, read: ReadSpec, spec: Spec) -> None:
+    """What a resumed run may change of its trainer, in the run's copies of the spec."""
+    kept = run.info["spec"]
+    trainer = {**kept["trainer"]}
+    for key in ("n_epoch", "earlystop_patience", "device"):
+        trainer[key] = getattr(spec.trainer, key)
+    run.update(spec={**kept, "trainer": trainer})
+    write_text(run.path / "spec.resolved.yaml", redacted_copy(resolved_yaml(read, spec, run.path), run.info["spec"]))
+
+
 def keep_code(kind: str, name: str, base: Path, run: Path, hashes: dict[str, str]) -> str:
     """Copy a local plugin file into the run, and return the name that means it there; other names stay."""
     if ":" not in name:
@@ -138,7 +148,7 @@ def keep_code(kind: str, name: str, base: Path, run: Path, hashes: dict[str, str
     place = run / "plugin" / file
     with creating(place):
         place.parent.mkdir(exist_ok=True)
-        place.write_bytes(content)
+    write_bytes(place, content)
     return f"./plugin/{file}:{plugin.attribute}"
 
 
@@ -173,5 +183,6 @@ def copy_look_up(file: Path, run: Path, number: int) -> str:
         raise NoInput(f"{file} is not a file")
     with creating(target):
         target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(file, target)
+    with atomic(target) as copy, open(file, "rb") as original:
+        shutil.copyfileobj(original, copy)
     return f"joins/{target.name}"

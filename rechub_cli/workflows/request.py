@@ -23,6 +23,9 @@ class TrainRequest:
     valid: str | None = None
     test: str | None = None
     items: str | None = None
+    date: str | None = None  # YYYY-MM-DD: the day of the data; None: today, UTC
+    init_from: str | None = None  # the run whose weights and vocabularies this one starts from
+    allow_fresh: bool = False  # what that run has no weights for may start fresh
     input_format: str = "auto"
     limit_rows: int | None = None
     device: str | None = None
@@ -30,6 +33,8 @@ class TrainRequest:
     threads: int | None = None
     dry_run: bool = False
     overwrite: bool = False
+    resume: str = "never"  # auto, must
+    allow_new_data: bool = False
     wait: float = 0
     argv: tuple[str, ...] = ()
 

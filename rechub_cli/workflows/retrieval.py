@@ -15,6 +15,7 @@ from rechub_cli.workflows.tables import TableRows, as_arrow
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rechub_cli.batch import Batch
     from rechub_cli.data.catalogue import Catalogue
     from rechub_cli.data.chunk import Rows
     from rechub_cli.data.encoder import Encoder
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from rechub_cli.data.manifest import Manifest
     from rechub_cli.data.source import Source
     from rechub_cli.data.vectors import Columns, VectorWriter
+    from rechub_cli.run.events import Events
+    from rechub_cli.schema import Schema
     from rechub_cli.trainers.ranking import Ranker
     from rechub_cli.workflows.load import Trained
 
@@ -83,6 +86,22 @@ def user_loader(
     match = MatchEncoder(encoder.for_columns(there), catalogue, None, user, seen)
     check_needed(there, [user, *match.columns], "the users")
     return StreamLoader(rows, match, batch_size, keep=[user], labels=False)
+
+
+def unknown_users(schema: Schema, batch: Batch, counting: bool) -> int:
+    """How many rows tell a model nothing: no value that training had, no history; for one that counts, nothing seen."""
+    from rechub_cli.data.catalogue import known_rows
+
+    if counting:
+        return int((batch.seen.lengths == 0).sum()) if batch.seen is not None else 0
+    return int((~known_rows(schema, batch)).sum())
+
+
+def tell_unknown(unknown: int, users: int, same: str, events: Events) -> None:
+    """Say that users cannot be told apart, which no score shows."""
+    if unknown:
+        whom = f"{unknown:,} of {users:,} users have no history and no value that training had"
+        events.emit("data.warning", f"{whom}: {same}", {"unknown_users": unknown, "users": users}, level="warn")
 
 
 def seen_of(trained: Trained, catalogue: Catalogue, newer: Sequence[Rows] = ()) -> Interactions:

@@ -14,19 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli.errors import SpecError, UsageError
+from rechub_cli.errors import DataError, RunFailed, SpecError, UsageError
+from rechub_cli.run.checkpoints import Checkpoints
 from rechub_cli.run.directory import Run, check_output
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.run.table import clock
-from rechub_cli.workflows import fitting
+from rechub_cli.workflows import fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.commands import check_command, command_of
+from rechub_cli.workflows.dates import dated_read, dated_spec
 from rechub_cli.workflows.drift import keep_valid
 from rechub_cli.workflows.history import PartEncoders, sort_log
 from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
-from rechub_cli.workflows.recording import describe_data, keep_spec, recording
+from rechub_cli.workflows.recording import describe_data, keep_changes, keep_spec, recording
 from rechub_cli.workflows.request import TrainOutcome, TrainRequest
 from rechub_cli.workflows.sources import (
     Parts,
@@ -38,10 +40,12 @@ from rechub_cli.workflows.sources import (
     cut_parts,
     open_sources,
 )
+from rechub_cli.workflows.warm_start import Start, start_of
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from rechub_cli.data.encoder import Encoder
     from rechub_cli.run import RunWatcher
     from rechub_cli.spec.model import Spec
     from rechub_cli.spec.read import ReadSpec
@@ -58,6 +62,8 @@ class Job:
     sources: Sources
     events: Events
     stop: Stop
+    point: str | None = None  # the checkpoint of the run to go on from
+    start: Start | None = None  # what --init-from names
 
     @property
     def base(self) -> Path:
@@ -99,32 +105,59 @@ def train(
     check_counts(limit_rows=request.limit_rows, threads=request.threads)
     if request.output == "-":
         raise UsageError("--output names the run directory; a run cannot go to standard output")
-    check_output(request.output, request.overwrite, request.wait)
-    try:
-        read, spec, sources = read_and_resolve(request, command)
-    except SpecError as error:
-        error.add_note(f"Nothing was written. Check again without training: rechub validate {request.spec}")
-        raise
-    stop.events = events
-    job = Job(command, request, read, spec, sources, events, stop)
-    if request.dry_run:
-        return rehearse(job)
-    run = Run.create(
-        request.output,
-        spec.model.name,
-        runs_dir=request.runs_dir,
-        overwrite=request.overwrite,
-        wait=request.wait,
-        argv=request.argv,
-    )
-    with recording(run, events):
-        events.emit(
-            "run.start", str(run.path), {"path": str(run.path), "pid": run.info["pid"], "seed": spec.trainer.seed}
-        )
-        keep_spec(run, read, spec)
-        run.update(command=command, columns={column.name: text_type(column.type) for column in sources.train.schema})
-        events.emit("spec.resolved", describe_spec(request, spec), {"spec": request.spec, "model": spec.model.name})
-        return learn(job, run)
+    with resuming.reopened(command, request, events, stop) as kept:
+        if kept is None:
+            check_output(request.output, request.overwrite or request.resume != "never", request.wait)
+        elif kept.complete:
+            events.emit("run.end", f"{kept.run.path} is already complete", {"status": "done", "exit": 0})
+            return kept.outcome()
+        else:
+            request = kept.request
+        try:
+            read, spec, sources = read_and_resolve(request, command)
+        except SpecError as error:
+            error.add_note(f"Nothing was written. Check again without training: rechub validate {request.spec}")
+            raise
+        stop.events = events
+        point = kept.point if kept else None
+        job = Job(command, request, read, spec, sources, events, stop, point, start_of(request, command, read))
+        if request.dry_run:
+            return rehearse(job)
+        if kept is None:
+            run = Run.create(
+                request.output,
+                spec.model.name,
+                runs_dir=request.runs_dir,
+                overwrite=request.overwrite,
+                wait=request.wait,
+                argv=request.argv,
+                check=stop.check,
+            )
+        else:
+            kept.check(read, sources, request.allow_new_data)
+            kept.begin(read, sources)
+            run = kept.run
+        with recording(run, events, resuming.command_to_resume(command, request.spec, run)):
+            began = {"path": str(run.path), "pid": run.info["pid"], "seed": spec.trainer.seed}
+            events.emit("run.start", str(run.path), began)
+            if not run.locks:
+                text = f"{run.path} is on a file system without locks: take care that no other process writes this run"
+                events.emit("warning", text, level="warn")
+            keep(job, run)
+            events.emit("spec.resolved", describe_spec(request, spec), {"spec": request.spec, "model": spec.model.name})
+            return learn(job, run)
+
+
+def keep(job: Job, run: Run) -> None:
+    """Put into the run what it was asked for."""
+    if job.point is not None:
+        keep_changes(run, job.read, job.spec)
+        return
+    keep_spec(run, job.read, job.spec)
+    columns = {column.name: text_type(column.type) for column in job.sources.train.schema}
+    run.update(command=job.command, columns=columns)
+    run.update(init_from=job.start and job.start.describe(), date=job.request.date)
+    resuming.keep_request(run, job.command, job.request, job.read, job.sources, job.request.init_from)
 
 
 def learn(job: Job, run: Run) -> TrainOutcome:
@@ -134,23 +167,29 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     importing = import_torch_meanwhile(job.command)
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, job.request.limit_rows)
-    encoder = fit_encoder(spec, parts, events, stop)
+    encoder = kept_encoder(job, run) or fit_encoder(spec, parts, events, stop, job.start, job.request.date)
     check_memory(encoder.schema)
-    encoder.save(run.path / "encoder")
-    encoders = sort_log(encoder, parts, events, stop)
+    if job.point is None:
+        encoder.save(run.path / "encoder")
+    encoders = sort_log(encoder, parts, events, stop, job.start)
     encoders.keep(run.path, events, stop)
     loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
     run.update(data=describe_data(job.sources, parts, loaders.rows))
     importing.join()
 
-    from rechub_cli.run import Checkpoints, RunWatcher
+    from rechub_cli.run import RunWatcher
     from rechub_cli.trainers import runtime
 
     runtime.prepare(job.request.threads)
     runtime.set_seed(spec.trainer.seed)
     model = fitting.build_model(spec, encoder.schema, job.base)
     watcher = RunWatcher(events, stop)
-    trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, Checkpoints(run.path))
+    checkpoints = fitting.make_checkpoints(spec, run)
+    trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, checkpoints)
+    if job.point is not None:
+        resuming.restore(run, job.point, trainer, watcher)
+    elif job.start:
+        job.start.carry(encoder, model, trainer, spec, events)
     run.update(device=str(trainer.device), training=True)
     describe_model(model, trainer, events)
     if loaders.valid is None:
@@ -162,10 +201,23 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     return finish(job, run, watcher, test, time.monotonic() - started)
 
 
+def kept_encoder(job: Job, run: Run) -> Encoder | None:
+    """The encoder of a run that goes on: as it was saved, never fitted again. Raises DataError if it is damaged."""
+    if job.point is None:
+        return None
+    from rechub_cli.data.encoder import Encoder
+
+    try:
+        return Encoder.load(run.path / "encoder")
+    except RunFailed as error:
+        raise DataError(str(error)) from error
+
+
 def finish(job: Job, run: Run, watcher: RunWatcher, test: dict[str, float], seconds: float) -> TrainOutcome:
     """Write down, and tell, what training came to."""
     best = watcher.best or {}
     run.update(best=best, test=test, seconds=round(seconds, 3))
+    Checkpoints(run.path).settle()
     job.events.emit("run.end", describe_best(job.spec, best, seconds), {"status": "done", "exit": 0, **best_of(best)})
     return TrainOutcome(run.path, best, test, watcher.rows)
 
@@ -182,7 +234,12 @@ def read_and_resolve(request: Any, command: str | None = None) -> tuple[ReadSpec
     from rechub_cli.spec.columns import resolve_columns
     from rechub_cli.spec.read import read_spec
 
-    read = read_spec(request.spec, request.overrides, request.sugar(), column_kinds)
+    day = getattr(request, "date", None)
+
+    def columns(spec: Spec, base: Path) -> dict[str, str]:
+        return column_kinds(dated_spec(spec, day), base)
+
+    read = dated_read(read_spec(request.spec, request.overrides, request.sugar(), columns), day)
     check_command(command or command_of(read.spec, read.base), read)
     sources = open_sources(read.spec, read.base)
     spec = resolve_columns(read, sources.train.column_kinds())
@@ -241,13 +298,15 @@ def rehearse(job: Job) -> TrainOutcome:
     spec, request, events = job.spec, job.request, job.events
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, min(request.limit_rows or 10_000, 10_000))
-    encoder = fit_encoder(spec, parts, events, job.stop)
+    encoder = fit_encoder(spec, parts, events, job.stop, job.start, request.date)
     check_memory(encoder.schema)
-    encoder = sort_log(encoder, Parts(parts.train), events, job.stop).of("train")
+    encoder = sort_log(encoder, Parts(parts.train), events, job.stop, job.start).of("train")
     runtime.prepare(request.threads)
     model = fitting.build_model(spec, encoder.schema, job.base)
     watcher = RunWatcher(events, job.stop)
     trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, None)
+    if job.start:
+        job.start.carry(encoder, model, trainer, spec, events)
     describe_model(model, trainer, events)
     for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
         with fitting.blaming_foreign(model, spec.model.name):

@@ -11,7 +11,7 @@ from rechub_cli import plugins
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
-from rechub_cli.workflows import fitting
+from rechub_cli.workflows import fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.drift import keep_valid
 from rechub_cli.workflows.loaders import fit_encoder
@@ -26,6 +26,7 @@ from rechub_cli.workflows.train import (
     describe_model,
     finish,
     import_torch_meanwhile,
+    kept_encoder,
     train,
     warn_no_validation,
 )
@@ -33,6 +34,7 @@ from rechub_cli.workflows.train import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from rechub_cli.data.encoder import Encoder
     from rechub_cli.run import Checkpoints, RunWatcher
     from rechub_cli.spec.model import Spec
     from rechub_cli.trainers.match import MatchTrainer
@@ -56,9 +58,10 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     events, stop = job.events, job.stop
     importing = import_torch_meanwhile(job.command)
     fitting.check_device(job.spec)
-    data = read_log(job, job.request.limit_rows)
+    data = read_log(job, job.request.limit_rows, kept_encoder(job, run))
     spec, batch_size = data.spec, data.spec.trainer.batch_size
-    data.encoder.save(run.path / "encoder")
+    if job.point is None:
+        data.encoder.save(run.path / "encoder")
     data.save(run.path)
     features = data.spec.model_dump(mode="json")["features"]
     run.update(
@@ -69,13 +72,13 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     }
     importing.join()
 
-    from rechub_cli.run import Checkpoints, RunWatcher
+    from rechub_cli.run import RunWatcher
     from rechub_cli.trainers import runtime
 
     runtime.prepare(job.request.threads)
     runtime.set_seed(spec.trainer.seed)
     model = fitting.build_model(spec, data.encoder.schema, job.base)
-    watcher, checkpoints = RunWatcher(events, stop), Checkpoints(run.path)
+    watcher, checkpoints = RunWatcher(events, stop), fitting.make_checkpoints(spec, run)
     valid = queries.get("valid")
     if valid is None:
         warn_no_validation(events)
@@ -86,6 +89,10 @@ def learn(job: Job, run: Run) -> TrainOutcome:
         else:
             batches = data.training(batch_size, job.base, run.cache, events, stop)
             trainer = match_trainer(spec, model, data, job.base, watcher, checkpoints)
+            if job.point is not None:
+                resuming.restore(run, job.point, trainer, watcher)
+            elif job.start:
+                job.start.carry(data.encoder, model, trainer, spec, events)
             run.update(device=str(trainer.device), training=True)
             describe_model(model, trainer, events)
             trainer.fit(batches, valid)
@@ -95,13 +102,13 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     return finish(job, run, watcher, test, time.monotonic() - started)
 
 
-def read_log(job: Job, limit: int | None) -> MatchData:
-    """All that is known before the model: encoder, catalogue, who had what, the log in order."""
+def read_log(job: Job, limit: int | None, encoder: Encoder | None = None) -> MatchData:
+    """All that is known before the model: encoder (fitted, unless given), catalogue, who had what, the log in order."""
     spec = settle(job.spec, job.sources, job.base, job.events)
     parts = cut_parts(spec, job.sources, limit)
-    encoder = fit_encoder(spec, parts, job.events, job.stop)
+    encoder = encoder or fit_encoder(spec, parts, job.events, job.stop, job.start, job.request.date)
     check_memory(encoder.schema)
-    return prepare(spec, job.sources, parts, encoder, job.events, job.stop)
+    return prepare(spec, job.sources, parts, encoder, job.events, job.stop, job.start)
 
 
 def match_trainer(
@@ -221,6 +228,8 @@ def rehearse(job: Job) -> TrainOutcome:
         job.events.emit("message", f"counted {rows:,} interactions; nothing was written")
         return TrainOutcome(None, {}, {}, [])
     trainer = match_trainer(data.spec, model, data, job.base, watcher, None)
+    if job.start:
+        job.start.carry(data.encoder, model, trainer, data.spec, job.events)
     describe_model(model, trainer, job.events)
     with tempfile.TemporaryDirectory() as folder, fitting.blaming_foreign(model, data.spec.model.name):
         for batch in data.training(data.spec.trainer.batch_size, job.base, Path(folder), job.events, job.stop):

@@ -33,6 +33,7 @@ class ValidateRequest:
     train: str | None = None
     valid: str | None = None
     test: str | None = None
+    date: str | None = None
     input_format: str = "auto"
     limit_rows: int | None = None
     runs_dir: str = "runs"  # where a training would write

@@ -1,5 +1,7 @@
 """Data, and one run that was trained on it with the real command."""
 
+import json
+import shutil
 import sys
 
 import pytest
@@ -37,3 +39,15 @@ def here(capfd, monkeypatch):
         return Ended(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def shelf(trained, tmp_path):
+    """A folder with runs/a, runs/b and runs/c: the same trained run three times, a the oldest."""
+    for place, name in enumerate("abc"):
+        run = tmp_path / "runs" / name
+        shutil.copytree(trained[0], run)
+        info = json.loads((run / "run.json").read_text())
+        info |= {"run": name, "started": f"2026-11-2{place}T10:00:00Z"}
+        (run / "run.json").write_text(json.dumps(info))
+    return tmp_path

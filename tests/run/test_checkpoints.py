@@ -21,12 +21,67 @@ def save(run, step: int, value: float, best: bool) -> None:
     Checkpoints(run).save(step, 1, layer(value), state, {"auc": value}, best)
 
 
-def test_the_best_and_the_last_checkpoint_are_kept_and_no_other(tmp_path):
+def kept(run) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def test_the_best_the_last_and_the_one_before_are_kept_until_training_is_done(tmp_path):
     for step, best in ((10, True), (20, True), (30, False), (40, False)):
         save(tmp_path, step, step / 10, best)
     assert read_checkpoint(tmp_path, "best")["weight"].tolist() == [[2.0, 2.0]]
     assert read_checkpoint(tmp_path, "last")["weight"].tolist() == [[4.0, 4.0]]
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-0000020", "step-0000040"]
+    assert kept(tmp_path) == ["step-0000020", "step-0000030", "step-0000040"]
+    Checkpoints(tmp_path).settle()
+    assert kept(tmp_path) == ["step-0000020", "step-0000040"]
+
+
+def test_the_best_of_before_stays_as_long_as_one_may_go_back_to_then(tmp_path):
+    save(tmp_path, 10, 1.0, best=True)
+    save(tmp_path, 20, 2.0, best=False)
+    save(tmp_path, 30, 3.0, best=True)
+    assert kept(tmp_path) == ["step-0000010", "step-0000020", "step-0000030"]
+    Checkpoints(tmp_path).go_back_to("step-0000020")
+    assert kept(tmp_path) == ["step-0000010", "step-0000020"]
+    assert read_checkpoint(tmp_path, "best")["bias"].tolist() == [1.0]
+    assert read_checkpoint(tmp_path, "last")["bias"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "state.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("harm", ["cut", "gone"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, file, harm):
+    save(tmp_path, 9, 1.0, best=True)
+    save(tmp_path, 10, 2.0, best=False)
+    save(tmp_path, 10, 3.0, best=True)
+    told = []
+    assert Checkpoints(tmp_path).newest(told.append) == "step-0000010-2"
+    place = tmp_path / "checkpoints" / "step-0000010-2" / file
+    place.write_bytes(place.read_bytes()[:-3])
+    if harm == "gone":
+        place.unlink()
+    assert Checkpoints(tmp_path).newest(told.append) == "step-0000010"
+    assert len(told) == 1
+    assert "step-0000010-2 is passed over" in told[0]
+
+
+def test_where_no_checkpoint_is_whole_that_is_an_error_and_where_there_is_none_it_is_not(tmp_path):
+    assert Checkpoints(tmp_path).newest() is None
+    save(tmp_path, 10, 1.0, best=True)
+    (tmp_path / "checkpoints" / "step-0000010" / "state.json").unlink()
+    with pytest.raises(DataError, match="no whole checkpoint"):
+        Checkpoints(tmp_path).newest()
+
+
+def test_a_checkpoint_is_due_by_steps_or_by_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("rechub_cli.run.checkpoints.time.monotonic", lambda: now[0])
+    assert [Checkpoints(tmp_path, every_steps=3).due(step) for step in (1, 3, 4, 6)] == [False, True, False, True]
+    timed = Checkpoints(tmp_path, every_minutes=0.5)
+    now[0] = 29.0
+    assert not timed.due(1)
+    now[0] = 30.0
+    assert timed.due(1)
+    timed.save(1, 0, layer(1.0), {}, {}, False)
+    assert not timed.due(2)
 
 
 def test_a_step_saved_twice_keeps_the_newer_weights(tmp_path):

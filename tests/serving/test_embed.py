@@ -129,8 +129,10 @@ def test_an_item_is_a_function_of_its_row_alone(vectors, run_of, tmp_path):
     shuffled = ITEMS.take(pa.array([7, 3, 30]))
     pq.write_table(shuffled, tmp_path / "today.parquet")
     export(run_of("dssm"), "item", tmp_path / "v.parquet", data=str(tmp_path / "today.parquet"))
-    expected = pq.read_table(vectors).take(pa.array([7, 3, 30]))
-    assert pq.read_table(tmp_path / "v.parquet").equals(expected)
+    found, expected = pq.read_table(tmp_path / "v.parquet"), pq.read_table(vectors).take(pa.array([7, 3, 30]))
+    assert found.column("item_id").equals(expected.column("item_id"))
+    # the last bit may differ: a processor's matrix product depends on how many rows it is given
+    assert np.allclose(*(np.stack(table.column("embedding").to_numpy()) for table in (found, expected)), atol=1e-6)
 
 
 def test_users_follow_their_history_and_a_newer_one(run_of, data, tmp_path):

@@ -85,6 +85,19 @@ def test_candidates_of_each_querys_own(monkeypatch, block):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("hard", [None, 2])
+def test_candidates_that_the_queries_of_a_row_share(hard):
+    users, items, positives = vectors()
+    candidates = torch.randint(-1, 19, (4, 6), generator=torch.Generator().manual_seed(5))
+    offsets = torch.tensor([0, 20, 20, 21, 37])  # one row has no query, one has one
+    bias = torch.randn(4, 6)
+    shared = Contrast(loss(), positives, candidates, bias=bias, offsets=offsets, hard=hard)
+    row = torch.repeat_interleave(offsets.diff())
+    alone = Contrast(loss(), positives, candidates[row], bias=bias[row], hard=hard)
+    for one, other in zip(learnt(users, items, shared), learnt(users, items, alone), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
 def test_the_hardest_are_kept_after_the_querys_own_item_is_masked():
     users = torch.tensor([[1.0, 0.0]], requires_grad=True)
     items = torch.tensor([[9.0, 0.0], [2.0, 0.0], [1.0, 0.0]], requires_grad=True)

@@ -10,6 +10,7 @@ from trainer_toys import Ear, Keeper
 from rechub_cli import MatchTrainer
 from rechub_cli.batch import Batch, Jagged
 from rechub_cli.errors import DataError, NoInput, SpecError
+from rechub_cli.nn.candidates import Candidates
 
 RANDOM = 6 / 24  # recall of chance: ten of 24 items are shown, six of them are right at best
 
@@ -110,6 +111,31 @@ def test_the_correction_of_likely_items_is_not_divided_by_the_temperature(negati
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     even = trainer(TwoTowers(0.1), negatives=negatives, catalogue=catalogue()).step(rows())[0].item()
     assert abs(even - losses[0]) > 0.01, "what training chose often weighs the candidates"
+
+
+class Drawn:
+    """A sampler of the same three candidates at every step, one of which was drawn on purpose ten times as often."""
+
+    hard = None
+    candidates = Candidates(torch.tensor([1, 4, 7]), torch.tensor([1.0, 10.0, 1.0]).log())
+
+    def bind(self, counts, seed, schema):
+        pass
+
+    def draw(self, positives, batch, *, epoch, step):
+        return self.candidates
+
+
+def test_candidates_that_are_drawn_often_count_for_less():
+    model, batch = TwoTowers(0.5), rows()
+    own = batch.targets.values[:, 1].long()
+    with torch.no_grad():
+        vectors = model.embed_items(catalogue().batch)
+        logits = model.embed_users(batch) @ vectors.T / 0.5
+    drawn = logits[:, Drawn.candidates.places] - Drawn.candidates.log_q
+    drawn = drawn.masked_fill(Drawn.candidates.places == own[:, None], -torch.inf)
+    wanted = torch.nn.functional.softplus(drawn.logsumexp(1) - logits.gather(1, own[:, None])[:, 0]).mean()
+    assert trainer(model, negatives=Drawn()).step(batch)[0].item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_a_learned_temperature_learns():

@@ -1,0 +1,104 @@
+"""The lock of a run directory: one process writes a run, and its death frees it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from rechub_cli.errors import Busy
+
+NAME = ".lock"
+_POLL_SECONDS = 0.2
+
+
+class Lock:
+    """The lock of one folder, held until it is released or the process ends.
+
+    Attributes:
+        trusted: False where the file system has no locks, so that nobody is kept out.
+    """
+
+    def __init__(self, file: IO[str], trusted: bool) -> None:
+        self._file, self.trusted = file, trusted
+
+    @classmethod
+    def take(
+        cls, folder: Path, wait: float = 0, argv: Sequence[str] = (), check: Callable[[], None] = lambda: None
+    ) -> Lock:
+        """Make the folder if need be and lock it.
+
+        Args:
+            wait: seconds that another process may still hold it.
+            argv: our command line, for those who find it locked.
+            check: called while waiting; may raise.
+
+        Raises:
+            Busy: another process holds it. OSError: the lock file cannot be written.
+        """
+        deadline = time.monotonic() + wait
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # the folder went away: make it anew
+                file = open(folder / NAME, "a+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+                held = _lock(file)
+                if held is not False and _is_at(file, folder / NAME):
+                    return cls(file, held is not None)._sign(argv)
+                if held is False and time.monotonic() >= deadline:
+                    file.seek(0)
+                    holder = file.read()
+                    file.close()
+                    raise busy(folder, holder)
+                file.close()
+                if held is False:
+                    time.sleep(_POLL_SECONDS)
+            check()
+
+    def release(self) -> None:
+        self._file.close()
+
+    def _sign(self, argv: Sequence[str]) -> Lock:
+        command = " ".join(["rechub", *argv[1:]])
+        since = f"{datetime.now(UTC):%H:%M} UTC"
+        with contextlib.suppress(OSError):  # a full disk: the name of the holder is a courtesy
+            self._file.truncate(0)
+            self._file.write(f"pid {os.getpid()} on {socket.gethostname()} since {since} ({command})\n")
+            self._file.flush()
+        return self
+
+
+def _lock(file: IO[str]) -> bool | None:
+    """True: it is ours; False: another's; None: the file system knows no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    return True
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether the open file is still the one at ``path``: its folder may have been moved while we waited."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
+def holder_of(folder: Path) -> str | None:
+    """Who holds the lock of a folder now, in words; None where nobody does, or nobody can tell."""
+    with contextlib.suppress(OSError), open(folder / NAME, encoding="utf-8", errors="replace") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read()
+    return None
+
+
+def busy(folder: Path, holder: str) -> Busy:
+    return Busy(f"run {folder} is in use by {holder.strip() or 'another process'}; use --wait 600 or another -o")

@@ -1,0 +1,316 @@
+"""``--resume``: go on with a run that ended before its time, as if it had not.
+
+``request.json`` in a run holds what it was asked for: overrides, the spec's values, a fingerprint of the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rechub_cli import plugins
+from rechub_cli.errors import DataError, NoInput, SpecError, UsageError
+from rechub_cli.files import write_text
+from rechub_cli.run.checkpoints import Checkpoints, stored_json
+from rechub_cli.run.directory import Run
+from rechub_cli.run.events import Events
+from rechub_cli.run.record import epochs_told
+from rechub_cli.run.signals import Stop
+from rechub_cli.spec import overrides
+from rechub_cli.workflows.dates import dated_read, day_of
+from rechub_cli.workflows.request import TrainOutcome, TrainRequest
+
+if TYPE_CHECKING:
+    from rechub_cli.run import RunWatcher
+    from rechub_cli.spec.read import ReadSpec
+    from rechub_cli.workflows.sources import Sources
+
+FILE = "request.json"
+CHOICES = ("never", "auto", "must")
+MAY_CHANGE = ("trainer.n_epoch", "trainer.earlystop_patience", "trainer.device")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A run that is there already, locked.
+
+    Attributes:
+        request: what is asked now, on top of what was asked when the run began.
+        point: the checkpoint to go on from; None: the run died before its first, and starts over.
+        asked: what ``request.json`` holds.
+    """
+
+    run: Run
+    request: TrainRequest
+    point: str | None
+    asked: dict[str, Any]
+    complete: bool = False
+
+    def outcome(self) -> TrainOutcome:
+        """Of a run that is done."""
+        info = self.run.info
+        rows = list(epochs_told(self.run.path).values())
+        return TrainOutcome(self.run.path, info.get("best") or {}, info.get("test") or {}, rows)
+
+    def check(self, read: ReadSpec, sources: Sources, allow_new_data: bool) -> None:
+        """Raises SpecError if code or data are not those that the run learnt from."""
+        if self.point is None:
+            return
+        known = set((self.run.info.get("plugins") or {}).values())
+        for kind, name in local_code(read):
+            file = plugins.find(kind, name, read.base).file
+            if file is not None and hashlib.sha256(file.read_bytes()).hexdigest() not in known:
+                raise SpecError(f"{file} is not the code that {self.run.path} was started with; use another -o")
+        if not allow_new_data:
+            self._check_data(describe(sources))
+
+    def _check_data(self, now: dict[str, Any]) -> None:
+        before = self.asked["data"]
+        for part in dict.fromkeys([*before, *now]):
+            was, is_now = before.get(part, {}), now.get(part, {})
+            if was.get("fingerprint") != is_now.get("fingerprint"):
+                raise SpecError(
+                    f"the {part} data is not what {self.run.path} was started with:"
+                    f" {_told(was)} then, {_told(is_now)} now; --allow-new-data goes on with what is there now"
+                )
+
+    def begin(self, read: ReadSpec, sources: Sources) -> None:
+        """Write down that the run goes on, or starts over."""
+        if self.point is None:
+            self.run.clear(self.request.argv)
+            return
+        Checkpoints(self.run.path).go_back_to(self.point)
+        keep_request(self.run, str(self.asked["command"]), self.request, read, sources, self.asked["init_from_given"])
+        self.run.resume(self.request.argv)
+
+
+@contextlib.contextmanager
+def reopened(command: str, request: TrainRequest, events: Events, stop: Stop) -> Iterator[Kept | None]:
+    """The run at ``-o`` that ``--resume`` means, locked within; None where a new one is to be made.
+
+    Raises:
+        UsageError: flags that do not go together.
+        NoInput: there is nothing to go on with, and ``must`` was said.
+        SpecError: something else is asked than the run was started with.
+        DataError: the run, or every checkpoint of it, is damaged.
+        Busy: a live process writes it.
+    """
+    if not wants_resume(request):
+        yield None
+        return
+    path = Path(str(request.output))
+    if not (path / "run.json").exists():
+        if request.resume == "must":
+            there = "holds no run" if path.exists() else "does not exist"
+            raise NoInput(f"nothing to resume: {path} {there}; --resume auto starts one")
+        yield None
+        return
+    run = Run.reopen(path, wait=request.wait, argv=request.argv, check=stop.check)
+    try:
+        run.sweep()
+        yield find(run, command, request, events)
+    finally:
+        run.close()
+
+
+def wants_resume(request: TrainRequest) -> bool:
+    """Raises UsageError for flags that do not go together."""
+    if request.resume not in CHOICES:
+        raise UsageError(f"--resume is {request.resume!r}; it can be {', '.join(CHOICES)}")
+    if request.resume == "never":
+        if request.allow_new_data:
+            raise UsageError("--allow-new-data is for a run that goes on: use it with --resume auto or must")
+        return False
+    if request.output is None:
+        raise UsageError(f"--resume {request.resume} needs -o DIR: the run to go on with")
+    if request.overwrite:
+        raise UsageError(f"--resume {request.resume} and --overwrite want different things; leave one out")
+    return not request.dry_run
+
+
+def find(run: Run, command: str, request: TrainRequest, events: Events) -> Kept:
+    """Where a run stands, and what is asked of it now. Raises as ``reopened``."""
+    own = run.info.get("command")
+    if own not in (None, command):
+        raise SpecError(f"{run.path} was made by rechub {own}; use that, or another -o")
+    done = run.info.get("status") == "done"
+    asked = read_request(run)
+    if not asked and done:  # by a rechub that kept no requests
+        return Kept(run, request, None, asked, complete=True)
+    checkpoints = Checkpoints(run.path)
+    point = checkpoints.newest(lambda text: events.emit("warning", text, level="warn"))
+    if point is not None and "progress" not in stored_json(checkpoints.folder / point / "state.json"):
+        point = None  # of a model that counts: that is done again
+    if point is None and not done:
+        return Kept(run, request, None, asked)
+    if not asked:
+        raise DataError(f"{run.path / FILE} is missing: the run cannot go on; restore it, or train again")
+    check_start(run, asked, request)
+    request = replace(
+        request,
+        overrides=(*asked["overrides"], *request.overrides),
+        date=asked["date"],
+        allow_fresh=asked["allow_fresh"],
+    )
+    changed = check_changes(run, asked, request)
+    request = replace(request, limit_rows=asked["limit_rows"], init_from=asked["init_from"])
+    return Kept(run, request, point, asked, complete=done and not changed & set(MAY_CHANGE[:2]))
+
+
+def check_start(run: Run, asked: dict[str, Any], request: TrainRequest) -> None:
+    """Raises SpecError where another day or another run to start from is named than then."""
+    for flag, now, was in (
+        ("--date", request.date, asked["date"]),
+        ("--init-from", request.init_from, asked["init_from_given"]),
+    ):
+        if now is not None and now != was:
+            raise SpecError(f"{flag} is {now} now, and {run.path} was started with {was or 'none'}; use another -o")
+
+
+def check_changes(run: Run, asked: dict[str, Any], request: TrainRequest) -> set[str]:
+    """The keys that are asked to be other than they were.
+
+    Raises:
+        SpecError: one of them may not change.
+    """
+    from rechub_cli.spec.read import read_spec
+
+    read = dated_read(read_spec(request.spec, request.overrides, request.sugar()), request.date)
+    found = dict(differences(asked["spec"], read.spec.model_dump(mode="json")))
+    if "trainer.n_epoch" in found and (read.spec.trainer.scheduler or "").lower() == "onecyclelr":
+        read.fail([("trainer.n_epoch", "cannot change in a resumed run: OneCycleLR was planned for all epochs")])
+    wrong = [
+        (key, f"is {_shown(now)} now, and {run.path} was started with {_shown(was)}; use another -o")
+        for key, (was, now) in found.items()
+        if key not in MAY_CHANGE
+    ]
+    if request.limit_rows is not None and request.limit_rows != asked["limit_rows"]:
+        started = f"{run.path} was started with {asked['limit_rows'] or 'all rows'}"
+        raise SpecError(f"--limit-rows is {request.limit_rows} now, and {started}; use another -o")
+    if wrong:
+        read.fail([*wrong])
+    return set(found)
+
+
+def differences(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """(dotted key, (value then, value now)) of the keys at which two specs differ."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*was, *now]):
+            yield from differences(was.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+    elif was != now:
+        yield path, (was, now)
+
+
+def keep_request(
+    run: Run, command: str, request: TrainRequest, read: ReadSpec, sources: Sources, init_from: str | None
+) -> None:
+    """Write down what the run is asked for, so that it can go on; ``init_from`` as it was given."""
+    try:
+        pieces = [overrides.standing_alone(piece) for piece in request.overrides]
+    except overrides.BadOverride as error:  # its file went away since it was read
+        raise SpecError(f"--set: {error}") from error
+    flags = [f"{key}={_as_override(key, value, read)}" for key, value in request.sugar().items()]
+    asked = {
+        "format": 1,
+        "command": command,
+        "overrides": [*pieces, *flags],
+        "limit_rows": request.limit_rows,
+        "date": str(day_of(request.date)),
+        "init_from": _whole(request.init_from),
+        "init_from_given": init_from,
+        "allow_fresh": request.allow_fresh,
+        "spec": read.spec.model_dump(mode="json"),
+        "data": describe(sources),
+    }
+    write_text(run.path / FILE, json.dumps(asked, indent=1))
+
+
+def read_request(run: Run) -> dict[str, Any]:
+    """What ``keep_request`` wrote; empty where it did not. Raises DataError where it is damaged."""
+    path = run.path / FILE
+    if not path.exists():
+        return {}
+    asked = stored_json(path)
+    if not isinstance(asked, dict) or asked.get("format") != 1:
+        raise DataError(f"{path} is damaged, or of another rechub; restore it or train again")
+    pieces, limit = asked.get("overrides"), asked.get("limit_rows")
+    fine = isinstance(pieces, list) and all(isinstance(piece, str) and "=@" not in piece for piece in pieces)
+    fine = fine and isinstance(asked.get("date"), str) and isinstance(asked.get("allow_fresh"), bool)
+    fine = fine and all(isinstance(asked.get(key, 0), str | None) for key in ("init_from", "init_from_given"))
+    fine = fine and (limit is None or (isinstance(limit, int) and limit > 0)) and isinstance(asked.get("spec"), dict)
+    data = asked.get("data")
+    if not fine or not isinstance(data, dict) or not all(isinstance(part, dict) for part in data.values()):
+        raise DataError(f"{path} is damaged: it is not what training wrote; restore it or train again")
+    return asked
+
+
+def restore(run: Run, point: str, trainer: Any, watcher: RunWatcher) -> None:
+    """Put weights and state of a checkpoint into a trainer, and its epochs into the record.
+
+    Raises:
+        DataError: they are damaged, or not those of this training.
+    """
+    from rechub_cli.run.checkpoints import read_state
+    from rechub_cli.trainers.parallel import bare
+    from rechub_cli.trainers.restore import load_weights
+
+    weights, state = read_state(run.path, point)
+    load_weights(bare(trainer.model), weights, str(run.path / "checkpoints" / point / "model.safetensors"))
+    trainer.load_state(state)
+    at, watcher.n_epoch = trainer.loop.at, trainer.loop.n_epoch
+    text = f"goes on from {point}: {at.epoch} epochs and {at.epoch_step} steps were done"
+    watcher.restore(at.epochs(), text, {"checkpoint": point, "epoch": at.epoch, "step": at.step})
+
+
+def describe(sources: Sources) -> dict[str, Any]:
+    """The files of each part as they are, with a fingerprint of all that decides its rows."""
+    parts = {"train": sources.train, "valid": sources.valid, "test": sources.test, "items": sources.items}
+    return {
+        name: {"files": [file.name for file in source.files], "fingerprint": source.fingerprint()}
+        for name, source in parts.items()
+        if source is not None
+    }
+
+
+def command_to_resume(command: str, spec: str, run: Run) -> str:
+    """What to type to go on with a run."""
+    return shlex.join(["rechub", command, spec, "-o", str(run.path), "--resume", "must"])
+
+
+def local_code(read: ReadSpec) -> list[tuple[str, str]]:
+    """(kind, name) of everything that the spec names in place, as ``./file.py:Class``."""
+    trainer, model = read.spec.trainer, read.spec.model
+    named = [("models", model.name), ("losses", trainer.loss), ("metrics", trainer.monitor)]
+    named += [("metrics", name) for name in trainer.metrics or ()]
+    return [(kind, name) for kind, name in named if isinstance(name, str) and ":" in name]
+
+
+def _whole(path: str | None) -> str | None:
+    """Where the run is that a name or a link points to now: both may point elsewhere when training goes on."""
+    return None if path is None else str(Run.open(path).path.resolve())
+
+
+def _as_override(key: str, value: Any, read: ReadSpec) -> str:
+    """The value of a flag as text for ``--set``; paths as the spec has them, from wherever the command was started."""
+    if key in ("data.train", "data.valid", "data.test", "data.items"):
+        return json.dumps(getattr(read.spec.data, key.removeprefix("data.")), ensure_ascii=False)
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _told(part: dict[str, Any]) -> str:
+    if not part:
+        return "none"
+    files = [str(name) for name in part.get("files", [])]
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    return f"{', '.join(files[:3])}{more} ({str(part.get('fingerprint'))[:8]})"
