@@ -101,14 +101,18 @@ def evaluate(
     plugin: options.Plugin = False,
     allow_drift: options.AllowDrift = False,
     allow_drift_of: options.AllowDriftOf = None,
+    prometheus: options.PrometheusFile = None,
 ) -> None:
     """Compute a trained model's metrics on labelled data."""
     from rechub_cli.run.events import Events
+    from rechub_cli.run.prometheus import check_target, write
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.dates import dated
     from rechub_cli.workflows.drift import allowed_of
     from rechub_cli.workflows.evaluate import EvaluateRequest, evaluate
+    from rechub_cli.workflows.gauges import of_evaluation
 
+    check_target(prometheus)
     with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = evaluate(
             EvaluateRequest(
@@ -135,6 +139,8 @@ def evaluate(
             events,
             stop,
         )
+    if prometheus:
+        write(prometheus, of_evaluation(run, outcome))
     console.close_view()
     if console.output.json:
         console.document(outcome.to_json())

@@ -37,6 +37,17 @@ AllowDriftOf = Annotated[
     ),
 ]
 
+PrometheusFile = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus",
+        metavar="FILE",
+        help="Write the numbers as a Prometheus text file, too.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
 # Output, on every command
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=_OUTPUT)]
 Quiet = Annotated[

@@ -54,18 +54,22 @@ def predict(
     plugin: options.Plugin = False,
     allow_drift: options.AllowDrift = False,
     allow_drift_of: options.AllowDriftOf = None,
+    prometheus: options.PrometheusFile = None,
     overwrite: options.Overwrite = False,
     gates: Gates = False,
 ) -> None:
     """Score raw rows with a trained model, in their order."""
     from rechub_cli.run.events import Events
+    from rechub_cli.run.prometheus import check_target, write
     from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.dates import dated
     from rechub_cli.workflows.drift import allowed_of
+    from rechub_cli.workflows.gauges import of_prediction
     from rechub_cli.workflows.predict import PredictRequest, predict
 
     if output == "-" and console.output.json:
         raise UsageError("--json and --output - both want standard output; leave one out")
+    check_target(prometheus)
     with Stop(console.interrupted) as stop, Events(console) as events:
         outcome = predict(
             PredictRequest(
@@ -92,6 +96,8 @@ def predict(
             stop,
             stdout=console.stdout if output == "-" else None,
         )
+    if prometheus:
+        write(prometheus, of_prediction(run, outcome))
     console.close_view()
     if output == "-":
         return

@@ -78,6 +78,7 @@ FLAGS: Mapping[str, tuple[Any, Any]] = {
     "allow_new_data": (AllowNewData, False),
     "overwrite": (options.Overwrite, False),
     "wait": (options.Wait, 0),
+    "prometheus": (options.PrometheusFile, None),
 }
 DATED = ("train", "valid", "test", "items")  # paths that may hold {date}, and several days
 
@@ -97,12 +98,16 @@ def train_command(
 
     def run(console: Console, **given: Any) -> None:
         from rechub_cli.run.events import Events
+        from rechub_cli.run.prometheus import check_target, write
         from rechub_cli.run.safe_text import redacted_data
         from rechub_cli.run.signals import Stop
         from rechub_cli.workflows.dates import dated
+        from rechub_cli.workflows.gauges import of_training
         from rechub_cli.workflows.request import TrainRequest
 
         module, _, function = workflow.partition(":")
+        prometheus = given.pop("prometheus")
+        check_target(prometheus)
         given |= {name: dated(given[name], given["date"]) for name in DATED if name in given}
         given |= {name: dated(given[name], given["date"], one=True) for name in ("output", "init_from")}
         request = TrainRequest(
@@ -113,6 +118,8 @@ def train_command(
         )
         with Stop(console.interrupted) as stop, Events(console) as events:
             outcome = getattr(importlib.import_module(module), function)(request, events, stop)
+        if prometheus and outcome.run is not None:
+            write(prometheus, of_training(outcome))
         console.close_view()
         if console.output.json:
             console.document(outcome.to_json())

@@ -21,7 +21,7 @@ from rechub_cli.run import lock
 from rechub_cli.run.contents import check_contents
 from rechub_cli.run.events import finite
 from rechub_cli.run.folder import LATEST, Folder, locate, runs_folder
-from rechub_cli.run.safe_text import redacted_data
+from rechub_cli.run.safe_text import redacted, redacted_data
 
 FORMAT = 1  # of the directory; rises when older readers cannot read it
 
@@ -270,4 +270,4 @@ def iso(moment: datetime) -> str:
 
 def describe_failure(error: BaseException) -> Mapping[str, str]:
     """How ``run.json`` records what went wrong."""
-    return {"type": type(error).__name__, "message": str(error)}
+    return {"type": type(error).__name__, "message": redacted(str(error))}

@@ -113,7 +113,7 @@ class Events:
         with self._turn:
             self._seq += 1
             self.warnings += level == "warn"
-            made = Event(event, redacted(msg), level, redacted_data(data or {}), self._seq, self.run)
+            made = Event(event, redacted(msg), level, redacted_data(data or {}, text=redacted), self._seq, self.run)
             if self._before is not None:
                 self._before.append(made)
             for listener in self.listeners:

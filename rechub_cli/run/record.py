@@ -25,20 +25,30 @@ def open_log(path: Path) -> IO[str]:
 
 
 class CleanLog(io.TextIOBase):
-    """A log for what others print, too, tracebacks included: without secrets and control characters."""
+    """A log for what others print, too, tracebacks included: line by line, without secrets and control characters."""
+
+    encoding = "utf-8"
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
+        self._line = ""  # so far
 
     def writable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        return self._file.fileno()
+
     def write(self, text: str) -> int:
-        self._file.write(printable(redacted(text)))
+        lines, newline, self._line = (self._line + text).rpartition("\n")
+        if newline:
+            self._file.write(printable(redacted(lines)) + newline)
         return len(text)
 
     def close(self) -> None:
-        self._file.close()
+        if not self.closed:
+            self._file.write(printable(redacted(self._line)))
+            self._file.close()
         super().close()
 
 

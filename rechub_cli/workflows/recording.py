@@ -19,6 +19,7 @@ from rechub_cli.run.checkpoints import read_pointer
 from rechub_cli.run.directory import Run, describe_failure
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import Record
+from rechub_cli.run.safe_text import redacted_copy
 from rechub_cli.run.status import Status, environment
 from rechub_cli.spec.render import resolved_yaml
 from rechub_cli.workflows.version import versions
@@ -90,9 +91,9 @@ def keep_spec(run: Run, read: ReadSpec, spec: Spec) -> Path:
     ``run.json`` holds the resolved spec as data, with the local plugin and the look-up tables by their
     place in the run.
     """
-    write_bytes(run.path / "spec.yaml", read.text)
-    write_text(run.path / "spec.resolved.yaml", resolved_yaml(read, spec, run.path))
     kept = spec.model_dump(mode="json")
+    write_bytes(run.path / "spec.yaml", hidden_in(read.text, kept))
+    write_text(run.path / "spec.resolved.yaml", redacted_copy(resolved_yaml(read, spec, run.path), kept))
     hashes: dict[str, str] = {}
     trainer = kept["trainer"]
     kept["model"]["name"] = keep_code("models", spec.model.name, read.base, run.path, hashes)
@@ -116,6 +117,11 @@ def keep_spec(run: Run, read: ReadSpec, spec: Spec) -> Path:
     return read.base
 
 
+def hidden_in(document: bytes, data: Mapping[str, Any]) -> bytes:
+    """The user's own bytes, less the secrets of ``data``."""
+    return redacted_copy(document.decode("utf-8", "surrogateescape"), data).encode("utf-8", "surrogateescape")
+
+
 def keep_changes(run: Run, read: ReadSpec, spec: Spec) -> None:
     """What a resumed run may change of its trainer, in the run's copies of the spec."""
     kept = run.info["spec"]
@@ -123,7 +129,7 @@ def keep_changes(run: Run, read: ReadSpec, spec: Spec) -> None:
     for key in ("n_epoch", "earlystop_patience", "device"):
         trainer[key] = getattr(spec.trainer, key)
     run.update(spec={**kept, "trainer": trainer})
-    write_text(run.path / "spec.resolved.yaml", resolved_yaml(read, spec, run.path))
+    write_text(run.path / "spec.resolved.yaml", redacted_copy(resolved_yaml(read, spec, run.path), run.info["spec"]))
 
 
 def keep_code(kind: str, name: str, base: Path, run: Path, hashes: dict[str, str]) -> str:

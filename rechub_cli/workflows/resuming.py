@@ -21,6 +21,7 @@ from rechub_cli.run.checkpoints import Checkpoints, stored_json
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import epochs_told
+from rechub_cli.run.safe_text import redacted_data
 from rechub_cli.run.signals import Stop
 from rechub_cli.spec import overrides
 from rechub_cli.workflows.dates import dated_read, day_of
@@ -182,7 +183,7 @@ def check_changes(run: Run, asked: dict[str, Any], request: TrainRequest) -> set
     from rechub_cli.spec.read import read_spec
 
     read = dated_read(read_spec(request.spec, request.overrides, request.sugar()), request.date)
-    found = dict(differences(asked["spec"], read.spec.model_dump(mode="json")))
+    found = dict(differences(redacted_data(asked["spec"]), redacted_data(read.spec.model_dump(mode="json"))))
     if "trainer.n_epoch" in found and (read.spec.trainer.scheduler or "").lower() == "onecyclelr":
         read.fail([("trainer.n_epoch", "cannot change in a resumed run: OneCycleLR was planned for all epochs")])
     wrong = [
@@ -219,7 +220,7 @@ def keep_request(
     asked = {
         "format": 1,
         "command": command,
-        "overrides": [*pieces, *flags],
+        "overrides": [piece for piece in (*pieces, *flags) if redacted_data([piece]) == [piece]],  # secrets: ask again
         "limit_rows": request.limit_rows,
         "date": str(day_of(request.date)),
         "init_from": _whole(request.init_from),
@@ -228,7 +229,7 @@ def keep_request(
         "spec": read.spec.model_dump(mode="json"),
         "data": describe(sources),
     }
-    write_text(run.path / FILE, json.dumps(asked, indent=1))
+    write_text(run.path / FILE, json.dumps(redacted_data(asked), indent=1))
 
 
 def read_request(run: Run) -> dict[str, Any]:
