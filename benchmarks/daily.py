@@ -74,15 +74,15 @@ class World:
         self.item_bias = random.normal(-1.2, 0.9, most_items)
         self.price = random.lognormal(2, 0.8, most_items)
         self.by_hour = random.normal(0, 0.3, (12, 24))
+        self.user_weight = random.permutation(np.arange(1, most_users + 1) ** -0.9)
+        self.item_weight = random.permutation(np.arange(1, most_items + 1) ** -0.8)
         self.born = np.concatenate([-random.integers(0, 30, self.items), np.repeat(np.arange(100), 20)])
 
     def day(self, number: int, rows: int) -> pa.Table:
         random, users, items = self.random, self.users + 40 * number, self.items + 20 * number
-        user = (users - 1 - _zipf(random, users, rows)) if number else _zipf(random, users, rows)
-        mixed = random.random(rows) < 0.7  # most rows are of users by their own rank, the others of the newest
-        user = np.where(mixed, _zipf(random, users, rows) * 7919 % users, user)
-        age = number - self.born[:items]
-        weight = np.exp(-age / 20) * (1 + np.arange(items) * 7919 % items) ** -0.8
+        weight = self.user_weight[:users] * np.where(np.arange(users) >= users - 200, 4.0, 1.0)  # new ones are busy
+        user = random.choice(users, rows, p=weight / weight.sum())
+        weight = self.item_weight[:items] * np.exp((self.born[:items] - number) / 20)
         item = random.choice(items, rows, p=weight / weight.sum())
         hour = random.integers(0, 24, rows)
         logit = (self.user_taste[user] * self.item_taste[item]).sum(1) * 0.6
@@ -102,11 +102,6 @@ class World:
                 "truth": logit,
             }
         )
-
-
-def _zipf(random: np.random.Generator, size: int, rows: int) -> np.ndarray:
-    weight = np.arange(1, size + 1) ** -0.9
-    return random.choice(size, rows, p=weight / weight.sum())
 
 
 def day(number: int) -> str:

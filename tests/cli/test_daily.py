@@ -288,3 +288,41 @@ def test_several_labels_go_on_with_the_weights_of_their_losses(log, tmp_path, he
         return {name: value for name, value in info(tmp_path / run)["best"].items() if name.startswith("weight_")}
 
     assert told("two")["weight_click"] > told("one")["weight_click"] > 0.5
+
+
+def test_histories_go_on_from_the_events_of_the_days_before(log, tmp_path, here):
+    """Who took item 1 yesterday clicks today: nothing in today's rows tells, so a run without yesterday cannot know."""
+    random = np.random.default_rng(0)
+    users = np.arange(400)
+    took = random.integers(1, 3, 400)
+    past = {"user": users, "item": took, "time": users, "click": random.integers(0, 2, 400)}
+    pq.write_table(pa.table(past), tmp_path / "log-2026-03-01.parquet")
+    for day in (2, 3):
+        today = {
+            "user": users,
+            "item": np.zeros(400, np.int64),
+            "time": 1000 * day + users,
+            "click": (took == 1).astype(int),
+        }
+        pq.write_table(pa.table(today), tmp_path / f"log-2026-03-0{day}.parquet")
+    spec = """\
+data: {train: "log-{date}.parquet", test: "log-2026-03-03.parquet"}
+embed_dim: 4
+features:
+  item: {type: sparse}
+  past: {type: history, of: item, max_len: 4, pooling: sum}
+labels: {click: {}}
+user: user
+time: time
+model: {name: fm}
+trainer: {n_epoch: 15, batch_size: 100, device: cpu, optimizer_params: {lr: 5e-2}, metrics: [auc]}
+"""
+    (tmp_path / "spec.yaml").write_text(spec)
+    here("train-ctr", "spec.yaml", "-o", "{date}", "--date", DAYS[0], "--epochs", "1", "-q", cwd=tmp_path)
+    here("train-ctr", "spec.yaml", "-o", "alone", "--date", DAYS[1], "-q", cwd=tmp_path)
+    ended = here(
+        "train-ctr", "spec.yaml", "-o", "{date}", "--date", DAYS[1], "--init-from", "{date-1}", "-q", cwd=tmp_path
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert info(tmp_path / DAYS[1])["test"]["auc"] > 0.99
+    assert info(tmp_path / "alone")["test"]["auc"] < 0.6
