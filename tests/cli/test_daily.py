@@ -180,6 +180,13 @@ def test_a_run_of_before_this_goes_on_with_fresh_optimizers(log, first, tmp_path
     ended = here("train-ctr", log / "spec.yaml", "--init-from", "old", "-o", "new", "--date", DAYS[1], cwd=tmp_path)
     assert ended.code == 0, ended.err
     assert "its optimizers start fresh" in ended.err
+    encoder = tmp_path / "old/encoder/encoder.json"
+    state = json.loads(encoder.read_text())
+    del state["moments"]
+    encoder.write_text(json.dumps(state))
+    arguments = ("--init-from", "old", "--date", DAYS[1], "-s", "features.price.statistics=continue")
+    ended = here("train-ctr", log / "spec.yaml", *arguments, cwd=tmp_path)
+    assert (ended.code, "cannot continue: old kept no sums of it" in ended.err) == (78, True)
 
 
 def test_days_in_the_paths_of_a_spec_and_windows(log, tmp_path, here):
@@ -263,6 +270,11 @@ def test_retrieval_goes_on_with_what_users_had_and_did(tmp_path, here):
             pq.read_table(tmp_path / DAYS[1] / "interactions.parquet").to_pylist()}  # fmt: skip
     assert set(seen[0]) == {0, 1, 2, 3, 4}
     assert set(seen[24]) == {0, 1, 2, 3, 4, 24}
+    arguments = ("-s", "model.name=popular", "-o", "counts", "--date", DAYS[1])
+    assert here("train-match", "spec.yaml", *arguments, cwd=tmp_path).code == 0
+    arguments = ("-s", "model.name=popular", "--init-from", "counts", "--date", DAYS[1])
+    ended = here("train-match", "spec.yaml", *arguments, cwd=tmp_path)
+    assert (ended.code, "popular counts, and has no weights to start from" in ended.err) == (78, True)
     ended = here(
         "recommend", DAYS[1], "--users", "log-2026-03-02.parquet", "-k", "3", "-o", "top.csv", "-q", cwd=tmp_path
     )
