@@ -1,10 +1,11 @@
 """Day by day or from scratch: how far does a model fall behind that goes on from yesterday's?
 
-    python benchmarks/daily.py --work FOLDER [--days 24] [--rows 10000]
+    python benchmarks/daily.py --work FOLDER [--days 24] [--rows 20000]
 
-A seeded log in which tastes drift, and users and items come every day, most of them rare. After a week's model, each
-day's rows are trained once on top of the model of the day before (`--init-from`). On some days a model is also trained
-from scratch on all rows until then. All are measured on the day after, beside the week's model that nobody updates.
+A seeded log in which tastes drift, and users and items come every day, most of them rare. After a week's model, the
+rows of each day, or of the last few days, are trained once on top of the model of the day before (`--init-from`). On
+some days a model is also trained from scratch on all rows until then. All are measured on the day after, beside the
+week's model that nobody updates and the probabilities that the clicks were drawn with.
 
 Seconds are those of the processor for one training, without the start of Python; the commands run in one process.
 """
@@ -46,16 +47,16 @@ model: {{name: deepfm, params: {{hidden_dims: [64, 32], dropout: 0.0}}}}
 trainer:
   n_epoch: 1
   batch_size: 256
-  optimizer_params: {{lr: {lr}}}
-  embedding_optimizer: {{name: lazy_adam}}
+  optimizer_params: {{lr: 1e-3}}
+  embedding_optimizer: {{name: lazy_adam, lr: 8e-3}}
   metrics: [auc, logloss]
   device: cpu
 """
 
 
-def best_possible(log: Path, number: int) -> float:
+def best_possible(rows: Path) -> float:
     """The AUC of the very probabilities that the clicks were drawn with."""
-    table = pq.read_table(log / f"day={day(number)}" / "part.parquet")
+    table = pq.read_table(rows)
     return float(roc_auc_score(table["click"].to_numpy(), table["truth"].to_numpy()))
 
 
@@ -131,11 +132,11 @@ def auc_of(run: Path, rows: Path) -> float:
     return float(roc_auc_score(table["click"].to_numpy(), rechub_cli.load(run).predict(table)))
 
 
-def train(work: Path, name: str, number: int, *arguments: object) -> tuple[Path, float, float]:
-    """The run, its AUC on the day after, and seconds."""
-    run = work / "runs" / name
+def train(work: Path, name: str, number: int, days: int, *arguments: object) -> tuple[Path, float, float]:
+    """A run on the ``days`` up to a day, its AUC on the day after, and seconds."""
+    run, rows = work / "runs" / name, f"{work}/log/day={{date-{days - 1}..date}}"
     shutil.rmtree(run, ignore_errors=True)
-    seconds = rechub("train-ctr", work / "spec.yaml", "-o", run, "--date", day(number), *arguments)
+    seconds = rechub("train-ctr", work / "spec.yaml", "-o", run, "--date", day(number), "--train", rows, *arguments)
     return run, json.loads((run / "run.json").read_text())["test"]["auc"], seconds
 
 
@@ -143,49 +144,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--days", type=int, default=24, help="daily increments")
-    parser.add_argument("--rows", type=int, default=10_000, help="rows a day")
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--rows", type=int, default=20_000, help="rows a day")
+    parser.add_argument("--windows", type=int, nargs="+", default=[1, 3], help="days that an increment trains on")
     parser.add_argument(
-        "--epochs", type=int, nargs="+", default=[1, 2], help="of training from scratch; the best counts"
+        "--epochs", type=int, nargs="+", default=[2], help="of training from scratch; of several the best counts"
     )
-    parser.add_argument("--every", type=int, default=6, help="days between two trainings from scratch")
+    parser.add_argument("--every", type=int, default=8, help="days between two trainings from scratch")
     options = parser.parse_args()
     work, days = options.work, options.days
     work.mkdir(parents=True, exist_ok=True)
     write_log(work / "log", BASE + days + 1, options.rows)
-    (work / "spec.yaml").write_text(SPEC.format(lr=options.lr))
+    (work / "spec.yaml").write_text(SPEC.format())
     rechub("version")  # import everything, which is nobody's time
 
-    last = BASE - 1
-    first = max(
-        (train(work, f"base-{n}", last, "--train", window(work, last), "--epochs", n) for n in options.epochs),
-        key=lambda found: found[1],
-    )
-    base = yesterday = first[0]
-    print(f"first model: {BASE} days, AUC {first[1]:.4f} on the day after, {first[2]:.1f} s\n")
-    print(f"best possible: AUC {best_possible(work / 'log', BASE):.4f} on that day\n")
-    print("| day | stale | incremental | from scratch | difference | incremental, s | from scratch, s |")
-    print("|---|---|---|---|---|---|---|")
+    def from_scratch(number: int) -> tuple[Path, float, float]:
+        """On all days so far: the best number of epochs, as the day after tells."""
+        runs = [train(work, f"scratch-{n}", number, number + 1, "--epochs", n) for n in options.epochs]
+        return max(runs, key=lambda found: found[1])
+
+    base, auc, seconds = from_scratch(BASE - 1)
+    base = base.rename(work / "runs" / "base")
+    print(f"first model: {BASE} days, AUC {auc:.4f} on the day after, {seconds:.1f} s")
+    latest = dict.fromkeys(options.windows, base)
+    heads = [f"{n} day{'s' * (n > 1)}" for n in options.windows]
+    columns = ["day", "possible", "stale", *heads, "from scratch", *(f"{head}, s" for head in heads), "from scratch, s"]
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     for number in range(BASE, BASE + days):
-        yesterday, auc, seconds = train(work, f"day-{number}", number, "--init-from", yesterday)
         done = number - BASE + 1
-        if done != 1 and done % options.every and done != days:
+        grown = {}
+        for window, run in latest.items():
+            grown[window] = train(work, f"by-{window}-{number}", number, window, "--init-from", run)
+            latest[window] = grown[window][0]
+            if run != base:
+                shutil.rmtree(run)
+        if done not in (1, days) and done % options.every:
             continue
-        stale = auc_of(base, work / "log" / f"day={day(number + 1)}" / "part.parquet")
-        again = [
-            train(work, f"scratch-{n}", number, "--train", window(work, number), "--epochs", n) for n in options.epochs
-        ]
-        best = max(again, key=lambda found: found[1])
-        print(
-            f"| {done} | {stale:.4f} | {auc:.4f} | {best[1]:.4f} | {auc - best[1]:+.4f} "
-            f"| {seconds:.1f} | {best[2]:.1f} |",
-            flush=True,
-        )
-
-
-def window(work: Path, number: int) -> str:
-    """All days so far."""
-    return f"{work}/log/day={{date-{number}..date}}"
+        again = from_scratch(number)
+        tests = work / "log" / f"day={day(number + 1)}" / "part.parquet"
+        found = [best_possible(tests), auc_of(base, tests), *(auc for _, auc, _ in grown.values()), again[1]]
+        times = [*(seconds for *_, seconds in grown.values()), again[2]]
+        cells = [str(done), *(f"{auc:.4f}" for auc in found), *(f"{seconds:.1f}" for seconds in times)]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
