@@ -4,7 +4,7 @@ TORCH_INDEX ?=            # e.g. https://download.pytorch.org/whl/cpu for a CPU-
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint bench gates traps clean
+.PHONY: demo test lint bench gates daily traps clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rechub needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -29,6 +29,9 @@ bench: .venv/.installed
 
 gates: .venv/.installed
 	$(BIN)/python benchmarks/gates.py
+
+daily: .venv/.installed
+	$(BIN)/python benchmarks/daily.py --work $${BENCH_WORK:-benchmarks/work}/daily
 
 traps: .venv/.installed
 	$(BIN)/python tests/traps/naive.py

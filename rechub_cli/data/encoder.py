@@ -332,7 +332,7 @@ class Encoder:
                 for name, item in state["transforms"].items()
             }
             edges = {name: tuple(found) for name, found in state["bins"].items()}
-            moments = {name: Moments(**item) for name, item in state.get("moments", {}).items()}
+            moments = {name: Moments.read(item) for name, item in state.get("moments", {}).items()}
             encoder = cls(plan, vocabularies, transforms, edges, moments=moments)
             if encoder.hash != state["hash"]:
                 raise ValueError("its content does not match its hash")

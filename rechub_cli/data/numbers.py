@@ -86,6 +86,12 @@ class Moments:
     low: float = math.inf
     high: float = -math.inf
 
+    @classmethod
+    def read(cls, item: dict[str, Any]) -> Moments:
+        """From the JSON of ``asdict``. Raises KeyError, TypeError or ValueError where it is none."""
+        count, *rest = (float(item[name]) for name in ("count", "mean", "squares", "low", "high"))
+        return cls(int(count), *rest)
+
     def add(self, values: np.ndarray) -> None:
         missing = np.isnan(values)
         if missing.any():

@@ -102,7 +102,7 @@ def validate(request: ValidateRequest, events: Events, stop: Stop) -> ValidateOu
     stop.events = events
     try:
         parts = cut_parts(spec, sources, request.limit_rows)
-        encoder = fit_encoder(spec, parts, events, stop)
+        encoder = fit_encoder(spec, parts, events, stop, date=request.date)
         encoders = sort_log(encoder, parts, events, stop)
     except DataError as error:
         outcome.faults.append(str(error))

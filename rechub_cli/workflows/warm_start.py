@@ -167,7 +167,8 @@ def start_of(request: TrainRequest, command: str, read: ReadSpec) -> Start | Non
         return None
     from rechub_cli.data.encoder import Encoder
 
-    run = Run.open(request.init_from)
+    path = Path(request.init_from)
+    run = Run.open(path.resolve() if path.is_symlink() else path)  # a published name may move on meanwhile
     if request.output and Path(request.output).resolve() == run.path.resolve():
         raise UsageError(f"--init-from and --output both name {request.output}; a run starts from another one")
     checkpoint = read_pointer(run.path, "best")
