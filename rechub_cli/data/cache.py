@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +26,8 @@ from rechub_cli.files import creating, sync_folder
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
 
+_POLL_SECONDS = 0.2
+
 
 def build_or_open(
     folder: Path | str, rows: Rows, encoder: RowEncoder, progress: Callable[[int], None] | None = None
@@ -38,7 +43,8 @@ def build_or_open(
     target = Path(folder) / key
     with creating(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    with _lock(target.with_suffix(".lock")):
+    _sweep(Path(folder), target)
+    with _lock(target.with_suffix(".lock"), progress):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             blocks = Blocks.open(target)
             os.utime(target / "header.json")  # when it was last used
@@ -140,12 +146,29 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    import fcntl
+def _sweep(folder: Path, target: Path) -> None:
+    """Remove what builds of other rows left when they were killed: those whose lock is free."""
+    for left in folder.glob("*.tmp"):
+        if left.stem != target.name:
+            with contextlib.suppress(OSError), left.with_suffix(".lock").open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(left)
 
+
+@contextlib.contextmanager
+def _lock(path: Path, progress: Callable[[int], None] | None) -> Iterator[None]:
+    """Held within; ``progress`` is called while another process holds it, and may raise."""
     with contextlib.ExitStack() as stack:
         with creating(path):
             file = stack.enter_context(path.open("wb"))
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    break  # a file system without locks: at worst, rows are encoded twice
+            if progress:
+                progress(0)
+            time.sleep(_POLL_SECONDS)
         yield

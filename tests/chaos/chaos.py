@@ -7,6 +7,7 @@ killed, byte for byte. An output must be the old one or the new one. Nothing may
 import argparse
 import csv
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -27,7 +28,7 @@ from rechub_cli.errors import RechubError
 from rechub_cli.run.checkpoints import FILES, Checkpoints, _verify, read_pointer
 
 TIMES = ("rows_per_s", "seconds")  # columns that differ from run to run
-WARM = 2  # runs before the one whose time counts
+TELL_SECONDS = 60
 
 
 class Torn(Exception):
@@ -46,7 +47,6 @@ class Chaos:
         self.zygote, self.folder, self.random = zygote, folder, random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()  # commands that were resumed to their end and compared
-        self.seconds: dict[tuple[str, ...], float] = {}
         worlds.make(folder)
 
     def run(self, *arguments: str) -> tuple[int, float]:
@@ -74,18 +74,17 @@ class Chaos:
     def training(self, command: str, kills: int) -> Iterator[None]:
         """Kill and resume trainings of all specs in turn."""
         references = {}
-        while self.kills[command] < kills:
-            for name in worlds.WORLDS[command]:
-                if self.kills[command] >= kills:
-                    return
-                if name not in references:
-                    references[name] = self.reference(command, name)
-                self.chain(command, name, references[name])
-                yield
+        for name in itertools.cycle(worlds.WORLDS[command]):
+            if name not in references:
+                references[name] = self.reference(command, name)
+            self.chain(command, name, references[name])
+            if self.kills[command] >= kills:
+                return
+            yield
 
-    def reference(self, command: str, name: str) -> tuple[dict[str, str], float]:
+    def reference(self, command: str, name: str, for_use: str = "") -> tuple[dict[str, str], float]:
         """What an uninterrupted training of a spec leaves, and how long it takes."""
-        run = self.folder / f"{command}-{name}" / "run"
+        run = self.folder / f"{command}-{name}{for_use}" / "run"
         code, seconds = self.run(command, f"{command}-{name}.yaml", "-o", str(run), "-q")
         must(code == 0, f"{command} {name}: exit {code}: {self.said()}")
         return results(run), seconds
@@ -113,9 +112,8 @@ class Chaos:
     def output(self, command: str, kills: int) -> Iterator[None]:
         """Kill a command that replaces an output, which is the old one or the new one ever after."""
         trainer, name = ("train-match", "in_batch") if command in ("embed", "recommend") else ("train-ctr", "steps")
-        run = self.folder / f"{trainer}-{name}" / "run"
-        if not run.exists():
-            self.reference(trainer, name)
+        self.reference(trainer, name, for_use=command)
+        run = self.folder / f"{trainer}-{name}{command}" / "run"
         before = tree(run)
         call, old_call, target = self.calls(command, run)
         contents = []
@@ -125,7 +123,7 @@ class Chaos:
             contents.append(self.content(target))
         must(contents[0] != contents[1], "the old output and the new one are the same")
         while self.kills[command] < kills:
-            if self.content(target) != contents[0]:
+            if target is not None and self.content(target) != contents[0]:
                 self.run(*old_call)
             code = self.kill(command, seconds, *call)
             found = self.content(target)
@@ -185,7 +183,7 @@ def check_run(run: Path) -> None:
             must(text.endswith("\n") or not text, "events.jsonl ends within a line")
             [json.loads(line) for line in text.splitlines()]
         elif file.name == "metrics.csv":
-            epochs = [row["epoch"] for row in csv.DictReader(file.open())]
+            epochs = [row["epoch"] for row in csv.DictReader(file.read_text().splitlines())]
             must(epochs == sorted(set(epochs), key=int), f"epochs {epochs} in metrics.csv")
         elif file.name == "spec.yaml":
             must(file.stat().st_size, "spec.yaml is empty")
@@ -208,7 +206,7 @@ def results(run: Path) -> dict[str, str]:
     for pointer in ("best", "last"):
         weights = run / "checkpoints" / str(read_pointer(run, pointer)) / "model.safetensors"
         found[pointer] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    for row in csv.DictReader((run / "metrics.csv").open()):
+    for row in csv.DictReader((run / "metrics.csv").read_text().splitlines()):
         found[f"epoch {row['epoch']}"] = str({name: value for name, value in row.items() if name not in TIMES})
     for file in run.rglob("*.parquet"):
         found[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -242,22 +240,25 @@ def main() -> int:
         chaos = Chaos(zygote, folder / "w", options.seed)
         chaos.reference("train-ctr", "steps")  # files and modules that the first run finds cold
         shutil.rmtree(folder / "w" / "train-ctr-steps")
-        for command in options.commands.split(","):
-            steps = (chaos.training if command.startswith("train") else chaos.output)(command, options.kills)
-            began = time.monotonic()
-            try:
-                for _ in steps:
-                    if time.monotonic() > deadline:
-                        break
-            except Torn as error:
-                failures += 1
-                print(f"FAILED {command} after {chaos.kills[command]} kills: {error}", flush=True)
-                shutil.copytree(folder, folder.with_name(f"{folder.name}-{command}"), dirs_exist_ok=True)
-            taken = time.monotonic() - began
-            print(
-                f"{command:12} {chaos.kills[command]:4} kills, {chaos.ends[command]} ends compared, {taken:.0f} s",
-                flush=True,
-            )
+        left = {
+            command: (chaos.training if command.startswith("train") else chaos.output)(command, options.kills)
+            for command in options.commands.split(",")
+        }
+        told = time.monotonic()
+        while left and time.monotonic() < deadline:
+            for command, steps in list(left.items()):
+                try:
+                    if next(steps, "done") == "done":
+                        del left[command]
+                except Torn as error:
+                    failures += 1
+                    del left[command]
+                    print(f"FAILED {command} after {chaos.kills[command]} kills: {error}", flush=True)
+                    shutil.copytree(folder, folder.with_name(f"{folder.name}-{command}"), dirs_exist_ok=True)
+            if not left or time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                counts = [f"{name} {kills} ({chaos.ends[name]})" for name, kills in chaos.kills.items()]
+                print("kills (ends compared): " + ", ".join(counts), flush=True)
     if not options.folder:
         shutil.rmtree(folder)
     return 1 if failures else 0

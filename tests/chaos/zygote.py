@@ -3,9 +3,11 @@
 It reads one JSON line for each command, answers with the child's process id, and with how it ended once it has.
 """
 
+import contextlib
 import json
 import os
 import pkgutil
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,10 +30,8 @@ class Child:
 
     def kill(self, number: int) -> None:
         """Send a signal; it may have ended already."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def wait(self) -> int:
         """Its exit code; minus the signal that killed it."""
@@ -52,9 +52,11 @@ class Zygote:
         )
         assert self.answer() == {"ready": True}
 
-    def start(self, *arguments: str | Path, cwd: Path, out: Path, err: Path) -> Child:
+    def start(self, *arguments: str | Path, cwd: Path, out: Path, err: Path, largest: int | None = None) -> Child:
+        """Start ``rechub`` with these arguments; no file it writes can be larger than ``largest`` bytes."""
         assert self.process.stdin is not None
         order = {"arguments": [*map(str, arguments)], "cwd": str(cwd), "out": str(out), "err": str(err)}
+        order |= {"largest": largest}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return Child(self, self.answer()["pid"])
@@ -65,7 +67,9 @@ class Zygote:
 
     def close(self) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
+        self.process.stdout.close()
         self.process.wait()
 
     def __enter__(self) -> "Zygote":
@@ -96,18 +100,20 @@ def tell(what: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def become(arguments: list[str], cwd: str, out: str, err: str) -> None:
+def become(arguments: list[str], cwd: str, out: str, err: str, largest: int | None) -> None:
     """In the child: the command, as if started from a shell."""
     from rechub_cli.cli import app
 
     os.chdir(cwd)
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     for number, path, flags in (
         (0, os.devnull, os.O_RDONLY),
         (1, out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
         (2, err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
     ):
         os.dup2(os.open(path, flags, 0o644), number)
-    sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, "w", closefd=False), open(2, "w", closefd=False)
+    sys.stdin, sys.stdout, sys.stderr = (open(number, "w" if number else "r", closefd=False) for number in range(3))  # noqa: SIM115
     sys.argv = ["rechub", *arguments]
     code = 70
     try:
