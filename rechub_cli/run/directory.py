@@ -81,7 +81,11 @@ class Run:
                     run.close()
                 run._lock = lock.Lock.take(path, 0, argv)
             run.sweep()
-        run.update(**run.begun(argv))
+        try:
+            run.update(**run.begun(argv))
+        except CannotCreate:
+            run.discard()
+            raise
         return run
 
     @classmethod

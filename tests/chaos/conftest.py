@@ -26,9 +26,9 @@ class World:
     zygote: Zygote
     folder: Path
 
-    def start(self, *arguments: str | Path, largest: int | None = None) -> Child:
+    def start(self, *arguments: str | Path, largest: int | None = None, input: Path | None = None) -> Child:
         out, err = self.folder / "out", self.folder / "err"
-        return self.zygote.start(*arguments, cwd=self.folder, out=out, err=err, largest=largest)
+        return self.zygote.start(*arguments, cwd=self.folder, out=out, err=err, largest=largest, input=input)
 
     def run(self, *arguments: str | Path, largest: int | None = None) -> Ended:
         return self.ended(self.start(*arguments, largest=largest).wait())
@@ -61,7 +61,7 @@ def world(zygote):
 
 
 @pytest.fixture
-def place(world, request):
+def place(world):
     """A folder of a test's own for its runs."""
     folder = Path(tempfile.mkdtemp(dir=world.folder))
     yield folder

@@ -52,11 +52,19 @@ class Zygote:
         )
         assert self.answer() == {"ready": True}
 
-    def start(self, *arguments: str | Path, cwd: Path, out: Path, err: Path, largest: int | None = None) -> Child:
+    def start(
+        self,
+        *arguments: str | Path,
+        cwd: Path,
+        out: Path,
+        err: Path,
+        largest: int | None = None,
+        input: Path | None = None,
+    ) -> Child:
         """Start ``rechub`` with these arguments; no file it writes can be larger than ``largest`` bytes."""
         assert self.process.stdin is not None
         order = {"arguments": [*map(str, arguments)], "cwd": str(cwd), "out": str(out), "err": str(err)}
-        order |= {"largest": largest}
+        order |= {"largest": largest, "input": str(input or os.devnull)}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return Child(self, self.answer()["pid"])
@@ -100,7 +108,7 @@ def tell(what: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def become(arguments: list[str], cwd: str, out: str, err: str, largest: int | None) -> None:
+def become(arguments: list[str], cwd: str, out: str, err: str, largest: int | None, input: str) -> None:
     """In the child: the command, as if started from a shell."""
     from rechub_cli.cli import app
 
@@ -108,7 +116,7 @@ def become(arguments: list[str], cwd: str, out: str, err: str, largest: int | No
     if largest is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     for number, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
+        (0, input, os.O_RDONLY),
         (1, out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
         (2, err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
     ):
