@@ -150,7 +150,9 @@ def find(run: Run, command: str, request: TrainRequest, events: Events) -> Kept:
         return Kept(run, request, None, asked)
     if not asked:
         raise DataError(f"{run.path / FILE} is missing: the run cannot go on; restore it, or train again")
-    request = replace(request, overrides=(*asked["overrides"], *request.overrides))
+    again = {piece for piece in asked["overrides"] if _appends(piece)}  # said again, they would append twice
+    new = [piece for piece in request.overrides if piece not in again]
+    request = replace(request, overrides=(*asked["overrides"], *new))
     changed = check_changes(run, asked, request)
     request = replace(request, limit_rows=asked["limit_rows"])
     return Kept(run, request, point, asked, complete=done and not changed & set(MAY_CHANGE[:2]))
@@ -196,11 +198,12 @@ def keep_request(run: Run, command: str, request: TrainRequest, read: ReadSpec, 
         pieces = [overrides.standing_alone(piece) for piece in request.overrides]
     except overrides.BadOverride as error:  # its file went away since it was read
         raise SpecError(f"--set: {error}") from error
-    flags = [f"{key}={_as_override(key, value, read)}" for key, value in request.sugar().items()]
+    pieces += [f"{key}={_as_override(key, value, read)}" for key, value in request.sugar().items()]
+    last = {piece: place for place, piece in enumerate(pieces)}
     asked = {
         "format": 1,
         "command": command,
-        "overrides": [*pieces, *flags],
+        "overrides": [piece for place, piece in enumerate(pieces) if last[piece] == place or _appends(piece)],
         "limit_rows": request.limit_rows,
         "spec": read.spec.model_dump(mode="json"),
         "data": describe(sources),
@@ -217,7 +220,7 @@ def read_request(run: Run) -> dict[str, Any]:
     if not isinstance(asked, dict) or asked.get("format") != 1:
         raise DataError(f"{path} is damaged, or of another rechub; restore it or train again")
     pieces, limit = asked.get("overrides"), asked.get("limit_rows")
-    fine = isinstance(pieces, list) and all(isinstance(piece, str) and "=@" not in piece for piece in pieces)
+    fine = isinstance(pieces, list) and all(isinstance(piece, str) and _stands_alone(piece) for piece in pieces)
     fine = fine and (limit is None or (isinstance(limit, int) and limit > 0)) and isinstance(asked.get("spec"), dict)
     data = asked.get("data")
     if not fine or not isinstance(data, dict) or not all(isinstance(part, dict) for part in data.values()):
@@ -264,6 +267,17 @@ def local_code(read: ReadSpec) -> list[tuple[str, str]]:
     named = [("models", model.name), ("losses", trainer.loss), ("metrics", trainer.monitor)]
     named += [("metrics", name) for name in trainer.metrics or ()]
     return [(kind, name) for kind, name in named if isinstance(name, str) and ":" in name]
+
+
+def _appends(piece: str) -> bool:
+    return overrides.split(piece).append
+
+
+def _stands_alone(piece: str) -> bool:
+    """Whether it is an override that reads no file."""
+    with contextlib.suppress(overrides.BadOverride):
+        return not overrides.split(piece).text.startswith("@")
+    return False
 
 
 def _as_override(key: str, value: Any, read: ReadSpec) -> str:

@@ -104,7 +104,7 @@ def test_flags_that_do_not_go_together(world, flags):
     [
         (("--set", "trainer.batch_size=32"), "trainer.batch_size=32: is 32 now, and {run} was started with 64"),
         (("--lr", "0.5"), "lr: is 0.5 now, and {run} was started with 0.02"),
-        (("--valid", "test.parquet"), "data.valid: is "),
+        (("--valid", "test.parquet"), 'test.parquet"] now, and {run} was started with ["valid.parquet"]'),
         (("--limit-rows", "50"), "--limit-rows is 50 now, and {run} was started with all rows"),
     ],
 )
@@ -114,6 +114,13 @@ def test_what_a_resumed_run_may_not_change_is_told_with_both_values(world, run, 
     assert ended.code == 78
     assert told.format(run=run) in ended.err
     assert {path for path, state in tree(run).items() if before[path] != state} <= {str(run / ".lock")}
+
+
+def test_appended_values_that_are_said_again_are_not_appended_twice(world, place):
+    call = ("train-ctr", "train-ctr-steps.yaml", "-q", "-o", place / "run", "--set", "trainer.metrics+=logloss")
+    assert world.run(*call, "--resume", "auto").code == 0
+    assert world.run(*call, "--resume", "auto").code == 0
+    assert world.run(*call, "--resume", "auto", "--set", "trainer.metrics+=rmse").code == 78
 
 
 def test_a_run_of_another_command_is_not_gone_on_with(world, run):
