@@ -4,7 +4,7 @@ TORCH_INDEX ?=            # e.g. https://download.pytorch.org/whl/cpu for a CPU-
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint bench gates daily traps clean
+.PHONY: demo test chaos lint bench gates daily traps clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rechub needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -17,6 +17,9 @@ demo: .venv/.installed
 
 test: .venv/.installed lint
 	$(BIN)/python -m pytest
+
+chaos: .venv/.installed
+	$(BIN)/python tests/chaos/chaos.py $(if $(KILLS),--kills $(KILLS))
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -43,6 +43,7 @@ def init(
     from pathlib import Path
 
     from rechub_cli.files import write_text
+    from rechub_cli.run.signals import Stop
     from rechub_cli.workflows.init import run
 
     if task not in ("ctr", "mtl", "match"):
@@ -50,9 +51,10 @@ def init(
     file = None if output == "-" else output
     if file and Path(file).exists() and not overwrite:
         raise CannotCreate(f"{file} exists; use --overwrite or another -o")
-    text = run([data], task=task, label=label, base=Path(file).parent if file else None)
-    if file:
-        write_text(file, text)
+    with Stop(at_once=True):
+        text = run([data], task=task, label=label, base=Path(file).parent if file else None)
+        if file:
+            write_text(file, text)
     if console.output.json:
         console.document({"output": file, "spec": text})
     elif file:

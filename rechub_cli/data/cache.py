@@ -41,7 +41,8 @@ def build_or_open(
     target = Path(folder) / key
     with creating(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    with key_lock(target.with_suffix(".lock")):
+    _sweep(Path(folder), target)
+    with key_lock(target.with_suffix(".lock"), progress=progress):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             blocks = Blocks.open(target)
             os.utime(target / "header.json")  # when it was last used
@@ -148,3 +149,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, target: Path) -> None:
+    """Remove what builds of other rows left when they were killed: those whose lock is free."""
+    for left in folder.glob("*.tmp"):
+        if left.stem != target.name:
+            with contextlib.suppress(OSError), key_lock(left.with_suffix(".lock"), wait=False) as ours:
+                if ours:
+                    _remove(left)

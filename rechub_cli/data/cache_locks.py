@@ -12,23 +12,32 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rechub_cli.files import creating
 
+_POLL_SECONDS = 0.2
+
 
 @contextlib.contextmanager
-def key_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a key; False where somebody else does and ``wait`` is not asked for."""
+def key_lock(path: Path, *, wait: bool = True, progress: Callable[[int], None] | None = None) -> Iterator[bool]:
+    """Hold the lock of a key; False where somebody else does and ``wait`` is not asked for.
+
+    ``progress`` is called while another process holds it, and may raise.
+    """
     while True:
         with creating(path):
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _lock(file, fcntl.LOCK_EX, wait):
-                yield False
-                return
+            while not _lock(file, fcntl.LOCK_EX, wait and progress is None):
+                if not wait or progress is None:
+                    yield False
+                    return
+                progress(0)
+                time.sleep(_POLL_SECONDS)
             if not _is_at(file, path):  # it was removed while we waited: the lock in force is another file
                 continue
             yield True

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rechub_cli.errors import DataError, NoInput
-from rechub_cli.files import read_json, write_text
+from rechub_cli.files import read_json, sweep_beside, write_text
 
 FORMAT = 1
 
@@ -39,6 +39,7 @@ class Manifest:
     def save(self, target: Path) -> Path:
         """Write it beside ``target``; returns its path."""
         path = beside(target)
+        sweep_beside(path)
         write_text(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n")
         return path
 

@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _END = object()
+_PATIENCE = 10  # seconds
 
 
 def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     """The same items, made up to ``depth`` ahead by a thread; an error is raised where its item would have come.
 
-    The thread ends promptly when the consumer stops: at exhaustion, ``close()``, or an error of its own.
+    The thread ends promptly when the consumer stops: at exhaustion, ``close()``, or an error of its own. One that is
+    stuck in a read is left behind after a while; it cannot keep the process alive.
     """
     ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -54,4 +56,4 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
             yield item
     finally:
         stopped.set()
-        thread.join()
+        thread.join(_PATIENCE)

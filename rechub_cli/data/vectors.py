@@ -18,7 +18,7 @@ from rechub_cli.data import ann
 from rechub_cli.data.types import plain
 from rechub_cli.data.writers import check_target, open_writer
 from rechub_cli.errors import CannotCreate, RunFailed, UsageError
-from rechub_cli.files import atomic, creating
+from rechub_cli.files import atomic, creating, sweep_beside
 
 EMBEDDING, INTEREST = "embedding", "interest"
 _BYTES = 16 << 20  # of vectors written at a time: a row group
@@ -142,6 +142,8 @@ def open_vectors(
         as ``check_vectors_target`` and ``open_writer``.
     """
     suffix = "" if target == "-" else Path(target).suffix.lower()
+    if target != "-":
+        sweep_beside(Path(target))
     files: dict[Path, int] = {}
     opened: AbstractContextManager[Any]
     if shard_rows is not None:

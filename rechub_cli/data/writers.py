@@ -14,7 +14,7 @@ from rechub_cli.data.inputs import COMPRESSIONS
 from rechub_cli.data.text import csv_lines, json_lines
 from rechub_cli.data.types import plain
 from rechub_cli.errors import CannotCreate, UsageError
-from rechub_cli.files import atomic, creating
+from rechub_cli.files import atomic, creating, sweep_beside
 
 FORMATS = {
     ".parquet": "parquet",
@@ -71,6 +71,7 @@ def open_writer(
             yield writer
         return
     compression = COMPRESSIONS.get(path.suffix.lower())
+    sweep_beside(path)
     with atomic(path) as file, _writer(chosen, header, file, compression) as writer:
         yield writer
 

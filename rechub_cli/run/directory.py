@@ -86,7 +86,11 @@ class Run:
                     run.close()
                 run._lock = lock.Lock.take(path, 0, argv)
             run.sweep()
-        run.update(**run.begun(argv))
+        try:
+            run.update(**run.begun(argv))
+        except CannotCreate:
+            run.discard()
+            raise
         return run
 
     @classmethod
@@ -144,7 +148,8 @@ class Run:
                 if is_leftover(entry.name):
                     remove(entry)
         aside = self.path.parent.glob(f".{glob.escape(self.name)}.*.replaced")
-        others = sorted(set(aside) - set(self._replaced), key=lambda path: path.stat().st_mtime)
+        own = {path for path in aside if path.name.removeprefix(f".{self.name}.").split(".")[0].isdecimal()}
+        others = sorted(own - set(self._replaced), key=lambda path: path.stat().st_mtime)
         self._replaced = [*others, *self._replaced]
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rechub_cli.errors import DataError, NoInput, UsageError
 from rechub_cli.run.folder import locate
+from rechub_cli.run.signals import waiting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +56,7 @@ def open_data(
     trained_types = types_of(trained)
 
     def opened(types: dict[str, pa.DataType] | None) -> Source:
-        stdin = sys.stdin.buffer if data == "-" else None
+        stdin = waiting(sys.stdin.buffer, trained.scorer.watcher.stop_requested) if data == "-" else None
         source = Source.open([data], base=Path(), format=input_format, filter=condition, stdin=stdin, types=types)
         source.joins = trained.look_ups(source.column_kinds(), needed)
         return source

@@ -153,11 +153,10 @@ def find(run: Run, command: str, request: TrainRequest, events: Events) -> Kept:
     if not asked:
         raise DataError(f"{run.path / FILE} is missing: the run cannot go on; restore it, or train again")
     check_start(run, asked, request)
+    again = {piece for piece in asked["overrides"] if _appends(piece)}  # said again, they would append twice
+    new = [piece for piece in request.overrides if piece not in again]
     request = replace(
-        request,
-        overrides=(*asked["overrides"], *request.overrides),
-        date=asked["date"],
-        allow_fresh=asked["allow_fresh"],
+        request, overrides=(*asked["overrides"], *new), date=asked["date"], allow_fresh=asked["allow_fresh"]
     )
     changed = check_changes(run, asked, request)
     request = replace(request, limit_rows=asked["limit_rows"], init_from=asked["init_from"])
@@ -216,11 +215,13 @@ def keep_request(
         pieces = [overrides.standing_alone(piece) for piece in request.overrides]
     except overrides.BadOverride as error:  # its file went away since it was read
         raise SpecError(f"--set: {error}") from error
-    flags = [f"{key}={_as_override(key, value, read)}" for key, value in request.sugar().items()]
+    pieces += [f"{key}={_as_override(key, value, read)}" for key, value in request.sugar().items()]
+    last = {piece: place for place, piece in enumerate(pieces)}
+    pieces = [piece for place, piece in enumerate(pieces) if last[piece] == place or _appends(piece)]
     asked = {
         "format": 1,
         "command": command,
-        "overrides": [piece for piece in (*pieces, *flags) if redacted_data([piece]) == [piece]],  # secrets: ask again
+        "overrides": [piece for piece in pieces if redacted_data([piece]) == [piece]],  # secrets: ask again
         "limit_rows": request.limit_rows,
         "date": str(day_of(request.date)),
         "init_from": _whole(request.init_from),
@@ -241,7 +242,7 @@ def read_request(run: Run) -> dict[str, Any]:
     if not isinstance(asked, dict) or asked.get("format") != 1:
         raise DataError(f"{path} is damaged, or of another rechub; restore it or train again")
     pieces, limit = asked.get("overrides"), asked.get("limit_rows")
-    fine = isinstance(pieces, list) and all(isinstance(piece, str) and "=@" not in piece for piece in pieces)
+    fine = isinstance(pieces, list) and all(isinstance(piece, str) and _stands_alone(piece) for piece in pieces)
     fine = fine and isinstance(asked.get("date"), str) and isinstance(asked.get("allow_fresh"), bool)
     fine = fine and all(isinstance(asked.get(key, 0), str | None) for key in ("init_from", "init_from_given"))
     fine = fine and (limit is None or (isinstance(limit, int) and limit > 0)) and isinstance(asked.get("spec"), dict)
@@ -295,6 +296,17 @@ def local_code(read: ReadSpec) -> list[tuple[str, str]]:
 def _whole(path: str | None) -> str | None:
     """Where the run is that a name or a link points to now: both may point elsewhere when training goes on."""
     return None if path is None else str(Run.open(path).path.resolve())
+
+
+def _appends(piece: str) -> bool:
+    return overrides.split(piece).append
+
+
+def _stands_alone(piece: str) -> bool:
+    """Whether it is an override that reads no file."""
+    with contextlib.suppress(overrides.BadOverride):
+        return not overrides.split(piece).text.startswith("@")
+    return False
 
 
 def _as_override(key: str, value: Any, read: ReadSpec) -> str:

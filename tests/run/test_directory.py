@@ -123,3 +123,34 @@ def test_a_discarded_run_leaves_the_cache_to_other_runs(tmp_path):
     assert one.cache.is_dir()
     other.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def killed_while_replacing(tmp_path):
+    """A run that was done, moved aside by one that was killed."""
+    Run.create(str(tmp_path / "run"), "lr").finish("done", 0, note="old")
+    Run.create(str(tmp_path / "run"), "lr", overwrite=True).close()
+    (tmp_path / ".run.json.5.replaced").mkdir()  # of a run called run.json
+    (tmp_path / "run" / ".best.7.tmp").write_text("half")
+    run = Run.reopen(tmp_path / "run")
+    run.sweep()
+    assert not (tmp_path / "run" / ".best.7.tmp").exists()
+    return run
+
+
+def test_a_run_that_a_killed_one_moved_aside_goes_once_the_new_one_is_done(tmp_path):
+    killed_while_replacing(tmp_path).finish("done", 0)
+    assert "note" not in Run.open(tmp_path / "run").info
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.json.5.replaced", "latest", "run"]
+
+
+def test_a_run_that_a_killed_one_moved_aside_comes_back_if_the_new_one_does_not_start(tmp_path):
+    killed_while_replacing(tmp_path).discard()
+    assert Run.open(tmp_path / "run").info["note"] == "old"
+
+
+def test_a_folder_with_but_the_traces_of_a_killed_start_is_free(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").write_text("pid 1")
+    (tmp_path / "run" / ".run.json.5.tmp").write_text("{")
+    Run.create(str(tmp_path / "run"), "lr").finish("done", 0)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "run.json"]

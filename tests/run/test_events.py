@@ -122,3 +122,23 @@ def test_the_loss_of_batches_is_drawn_behind_that_of_epochs_and_only_the_last_be
     assert page.count("<tr class=best>") == 1
     assert "2 epochs; best: epoch 2, val_auc 0.8000" in page
     assert (tmp_path / "log_table.txt").read_text().count("*") == 1
+
+
+def test_a_record_goes_on_where_another_process_left_it(tmp_path):
+    record, events = Record(tmp_path), Events()
+    events.attach(record, "r")
+    events.emit("run.start", "")
+    events.emit("epoch.end", "", epoch(1, 0.7, True))
+    record.close()
+    with open(tmp_path / "events.jsonl", "a") as file:
+        file.write('{"seq": 3, "event": "pro')  # the disk was full
+    record, events = Record(tmp_path), Events()
+    events.emit("run.start", "")
+    events.attach(record, "r")
+    assert record.recall([epoch(1, 0.7, True), epoch(2, 0.8, True)], 20) == [2]
+    events.emit("epoch.end", "", epoch(2, 0.8, True))
+    events.emit("epoch.end", "", epoch(3, 0.6, False))
+    record.close()
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [line["seq"] for line in lines] == [1, 2, 3, 4, 5]
+    assert [row.split(",")[0] for row in (tmp_path / "metrics.csv").read_text().splitlines()[1:]] == ["1", "2", "3"]
