@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rechub_cli.data.types import plain
 from rechub_cli.errors import UsageError
 from rechub_cli.workflows.profile import Column, number_options, same_thing, words
 
@@ -66,7 +67,7 @@ class Roles:
         if who is None:
             return True
         order = pc.sort_indices(table, [(self.time.name, "ascending")])
-        names = pc.take(table[who.name], order)
+        names = table[who.name].cast(plain(table.schema.field(who.name).type)).take(order)
         cut = int(0.9 * len(names))
         return bool(pc.mean(pc.is_in(names[cut:], pc.unique(names[:cut])).cast(pa.int8())).as_py() >= 0.5)
 

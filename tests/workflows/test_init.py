@@ -158,6 +158,12 @@ def test_rows_are_split_by_time_where_the_latest_users_are_known(first_spec):
     assert spec.data.split.method == "random"
 
 
+def test_users_may_be_text(first_spec):
+    users = pa.array([f"u{i % 50}" for i in range(N)])
+    spec = first_spec(user_id=users, ts=pa.array(range(1_700_000_000, 1_700_000_000 + N)))
+    assert spec.data.split.method == "time"
+
+
 def test_files_beside_the_training_rows_are_found_by_their_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = pa.table({"click": CLICK, "f1": heavy()})
