@@ -148,7 +148,7 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     rows = limited(source, request.limit_rows)
     prepare_threads(request.threads)
     loader = judge.loader(rows, request.batch_size or trained.spec.trainer.batch_size)
-    with blaming_foreign(trained.model, trained.spec.model.name, "scoring"):
+    with blaming_foreign(trained.model, trained.spec, "scoring"):
         metrics = judge.measure(counted(loader, events, "evaluate", rows.count_rows()))
     report_unseen(loader, events)
     said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())

@@ -154,7 +154,7 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     describe_model(model, trainer, events)
     if loaders.valid is None:
         warn_no_validation(events)
-    with fitting.blaming_foreign(model, spec.model.name):
+    with fitting.blaming_foreign(model, spec):
         trainer.fit(loaders.train, loaders.valid)
         test = score_test(spec, parts, encoders, trainer, job.base, run, events)
     return finish(job, run, watcher, test, time.monotonic() - started)
@@ -248,7 +248,7 @@ def rehearse(job: Job) -> TrainOutcome:
     trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, None)
     describe_model(model, trainer, events)
     for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
-        with fitting.blaming_foreign(model, spec.model.name):
+        with fitting.blaming_foreign(model, spec):
             loss, rows = trainer.step(batch)
         events.emit("message", f"one step over {rows:,} rows: loss {float(loss):.4f}; nothing was written")
         break

@@ -114,10 +114,7 @@ def train(world: Path, texts: dict[str, dict[str, str]]) -> dict[str, Path]:
         (world / "spec.yaml").write_text(texts[task][name])
         runs[task] = world / "runs" / task
         ended = sandbox.run(
-            (f"train-{task}", "spec.yaml", "--epochs", "1", "--threads", "1", "-o", runs[task]),
-            world,
-            world,
-            seconds=300,
+            (f"train-{task}", "spec.yaml", "--epochs", "1", "--threads", "1", "-o", runs[task]), world, world
         )
         if ended.code:
             raise SystemExit(f"train-{task} does not work: {ended.err}")
@@ -238,7 +235,9 @@ def main() -> int:
     return bool(tally.found)
 
 
-def one(kind: Specs | Files | Runs, world: Path, given: argparse.Namespace, n: int, host: sandbox.Host, tally: Tally) -> None:
+def one(
+    kind: Specs | Files | Runs, world: Path, given: argparse.Namespace, n: int, host: sandbox.Host, tally: Tally
+) -> None:
     folder = world / "case"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
