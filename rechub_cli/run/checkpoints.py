@@ -151,15 +151,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = read_json(path)
         if manifest["format"] != 1:
             raise DataError(f"{path} is of format {manifest['format']!r}; this rechub reads format 1: update rechub")
+        if not all(isinstance(facts, dict) for facts in manifest["files"].values()):
+            raise ValueError("its files have no facts")
         return manifest
     except FileNotFoundError as error:
         raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}); restore it or train again") from error
 
 
 def _verify(folder: Path, names: list[str]) -> None:
-    files = read_manifest(folder).get("files", {})
+    files = read_manifest(folder)["files"]
     for name in names:
         path = folder / name
         if not path.is_file():

@@ -93,7 +93,8 @@ class World:
     def plugin(self) -> str:
         """Code of the run's own, as training would have kept it."""
         code = f"import os\nos.system('touch {self.canary}')\nclass Net: pass\n".encode()
-        code += b"def auc(*_): return 1.0\nauc.higher_is_better = True\n"
+        code += b"class AUC:\n    higher_is_better, tasks, needs_group = True, ('classification',), False\n"
+        code += b"    def __call__(self, *_, **__): return 1.0\n"
         (self.run / "plugin").mkdir()
         (self.run / "plugin" / "net.py").write_bytes(code)
         self.json("run.json", plugins={"net.py": hashlib.sha256(code).hexdigest()})
@@ -172,15 +173,15 @@ def names_code_as_its_model(world):
 
 
 def names_code_as_its_metric(world):
-    world.json("run.json", spec__trainer__metrics=["auc", world.plugin() + ":auc"])
+    world.json("run.json", spec__trainer__metrics=["auc", world.plugin() + ":AUC"])
 
 
 def names_code_as_its_monitor(world):
-    world.json("run.json", spec__trainer__monitor={world.plugin() + ":auc": 1.0})
+    world.json("run.json", spec__trainer__monitor={world.plugin() + ":AUC": 1.0})
 
 
 def names_code_as_its_loss(world):
-    world.json("run.json", spec__trainer__loss={"click": world.plugin() + ":auc"})
+    world.json("run.json", spec__trainer__loss={"click": world.plugin() + ":AUC"})
 
 
 def names_code_as_its_weighting(world):
@@ -293,6 +294,14 @@ def model_of_other_options(world):
     world.json("run.json", spec__model__params={"nix": 1})
 
 
+def manifest_of_texts(world):
+    world.json(f"checkpoints/{world.checkpoint.name}/manifest.json", files={"model.safetensors": "x"})
+
+
+def columns_of_nothing(world):
+    world.json("run.json", columns=[None])
+
+
 CASES = [
     (pickled_weights, ALL, DATA),
     (pickled_bytes, ALL, DATA),
@@ -337,6 +346,8 @@ CASES = [
     (enormous_model, ("predict",), DATA),
     (enormous_embedding, ALL, DATA),
     (model_of_other_options, ALL, DATA),
+    (manifest_of_texts, ALL, DATA),
+    (columns_of_nothing, ALL, DATA),
 ]
 
 
