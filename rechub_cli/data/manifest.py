@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class Manifest:
                 raise DataError(f"{path} is of another format than {FORMAT}, which this rechub reads: update rechub")
             manifest = cls(**facts)
             files = {target.parent / file["name"]: file["sha256"] for file in manifest.files}
+            if any(os.path.isabs(file["name"]) or ".." in Path(file["name"]).parts for file in manifest.files):
+                raise ValueError("it names a file that is not beside it")
         except FileNotFoundError as error:
             raise NoInput(f"{path} is missing: it tells which model the vectors are of; embed again") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

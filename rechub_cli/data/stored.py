@@ -19,15 +19,24 @@ def read_stored(path: Path | str, columns: Sequence[str] | None = None) -> pa.Ta
         OSError, KeyError, ArrowException: it cannot be read, or lacks a column.
         ValueError: it holds far more than its size can explain.
     """
-    with pa.OSFile(str(path), "rb") as raw, pq.ParquetFile(raw) as file:
-        most = _FREE + _MOST_PER_BYTE * raw.size()
-        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-        values, size = sum(one.num_values for one in chunks), sum(one.total_uncompressed_size for one in chunks)
-        if max(values, size // 16, file.metadata.num_rows) > most:
-            raise ValueError(f"{raw.size():,} bytes that claim to hold {values:,} values, {size:,} bytes unpacked")
-        if columns is not None:
-            missing = [name for name in columns if name not in file.schema_arrow.names]
+    try:
+        with pa.OSFile(str(path), "rb") as raw, pq.ParquetFile(raw) as file:
+            _check_size(file, raw.size())
+            missing = [name for name in columns or () if name not in file.schema_arrow.names]
             if missing:
                 raise KeyError(f"there is no column {missing[0]}")
-        return file.read(columns=None if columns is None else list(columns))
+            return file.read(columns=None if columns is None else list(columns))
+    except RuntimeError as error:  # so Arrow tells of some footers
+        raise ValueError(str(error)) from error
+
+
+def _check_size(file: pq.ParquetFile, size: int) -> None:
+    facts = file.metadata
+    groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
+    values, unpacked = facts.num_rows * facts.num_columns, sum(group.total_byte_size for group in groups)
+    if any(pa.types.is_nested(field.type) for field in file.schema_arrow):  # a row may hold any number of values
+        # Arrow ends the process when asked for the facts of some damaged columns; a scan, in little memory, tells.
+        file.scan_contents()
+        values = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
+    if max(values, unpacked // 16) > _FREE + _MOST_PER_BYTE * size:
+        raise ValueError(f"{size:,} bytes that claim to hold {values:,} values, {unpacked:,} bytes unpacked")

@@ -265,7 +265,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise NoInput(f"{path} is missing: the checkpoint is incomplete; restore it or train again")
     manifest = stored_json(path)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
         raise DataError(f"{path} is damaged: it is not a manifest; restore it or train again")
     if manifest.get("format") != 1:
         raise DataError(f"{path} is of format {manifest.get('format')!r}; this rechub reads format 1: update rechub")

@@ -105,7 +105,7 @@ def embed(request: EmbedRequest, events: Events, stop: Stop, stdout: IO[bytes] |
     total = len(retrieval.catalogue_of(trained)) if rows is None else rows.count_rows()
     export = Export(trained, str(request.mode), rows, request.batch_size or BATCH_SIZE)
     with (
-        blaming_foreign(trained.model, trained.spec.model.name, "embedding"),
+        blaming_foreign(trained.model, trained.spec, "embedding"),
         open_vectors(
             output,
             export.columns,

@@ -177,7 +177,7 @@ def collect(judge: Judge, request: EvaluateRequest, condition: str | None, event
     prepare_threads(request.threads)
     loader = judge.loader(rows, request.batch_size or trained.spec.trainer.batch_size, keep)
     kept = Kept(keep)
-    with blaming_foreign(trained.model, trained.spec.model.name, "scoring"):
+    with blaming_foreign(trained.model, trained.spec, "scoring"):
         batches = counted(kept.watch(loader), events, "evaluate", rows.count_rows())
         found = Collected(judge.collect(batches), judge.metrics, kept, cluster)
     return found, loader.met

@@ -46,16 +46,25 @@ def build_model(spec: Spec, schema: Schema, base: Path) -> nn.Module:
 
 
 @contextlib.contextmanager
-def blaming_foreign(model: nn.Module, name: str, doing: str = "training") -> Iterator[None]:
-    """A fault inside a model that is not ours is told as that model's. Raises RunFailed."""
+def blaming_foreign(model: nn.Module, spec: Spec, doing: str = "training") -> Iterator[None]:
+    """A fault inside code that is not ours is told as that code's. Raises RunFailed."""
     try:
         yield
     except (RechubError, OSError):
         raise
     except Exception as error:
-        if type(model).__module__.startswith("rechub_cli."):
+        ours = type(model).__module__.startswith("rechub_cli.")
+        names = [*([] if ours else [f"model {spec.model.name}"]), *named_in_place(spec)]
+        if not names:
             raise
-        raise RunFailed(f"model {name} failed in {doing}: {type(error).__name__}: {error}") from error
+        raise RunFailed(f"{' or '.join(names)} failed in {doing}: {type(error).__name__}: {error}") from error
+
+
+def named_in_place(spec: Spec) -> list[str]:
+    """The code, besides the model's, that the spec names by its place: losses and metrics."""
+    loss, metrics = spec.trainer.loss, metrics_of(spec)
+    losses = list(loss.values()) if isinstance(loss, dict) else [loss] if loss else []
+    return [name for name in dict.fromkeys([*losses, *metrics]) if ":" in name]
 
 
 def check_device(spec: Spec) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rechub_cli.data.types import plain
 from rechub_cli.errors import UsageError
 from rechub_cli.workflows.profile import Column, number_options, same_thing, words
 
@@ -66,7 +67,7 @@ class Roles:
         if who is None:
             return True
         order = pc.sort_indices(table, [(self.time.name, "ascending")])
-        names = pc.take(table[who.name], order)
+        names = table[who.name].cast(plain(table.schema.field(who.name).type)).take(order)
         cut = int(0.9 * len(names))
         return bool(pc.mean(pc.is_in(names[cut:], pc.unique(names[:cut])).cast(pa.int8())).as_py() >= 0.5)
 
@@ -107,11 +108,16 @@ def roles(columns: list[Column], table: pa.Table, label: str | None = None, seve
         label=chosen[0],
         others=tuple(others),
         several=several,
-        user=first(USERS),
-        item=first(ITEMS),
+        user=first(USERS, can_be_id),
+        item=first(ITEMS, can_be_id),
         time=first(TIMES, lambda column: column.kind in ("timestamp", "date") or column.epoch() is not None),
         weight=weight,
     )
+
+
+def can_be_id(column: Column) -> bool:
+    """Whether its cells hold one value each."""
+    return column.kind in ("string", "integer", "float", "bool", "timestamp", "date")
 
 
 def _can_be_label(column: Column) -> bool:
@@ -130,7 +136,7 @@ def is_after(name: str, label: Column, table: pa.Table) -> bool:
         return bool(pc.all(pc.equal(column.is_valid(), yes)).as_py())
     if not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
         return False
-    happened = pc.not_equal(column.cast(pa.int64()), 0)
+    happened = pc.not_equal(column.cast(pa.float64(), safe=False), 0)
     often = (pc.sum(happened).as_py() or 0) >= RARE
     return often and bool(pc.all(pc.or_(pc.invert(happened), yes)).as_py())
 
@@ -258,7 +264,8 @@ def _shares(pieces: pa.Array, columns: list[Column]) -> dict[str, str]:
     best, most = None, 0.7
     for column in columns:
         if column.kind in ("integer", "string") and column.distinct > 2 and column.separator() is None:
-            values = column.values.cast(pa.int64()) if column.kind == "integer" else column.values
+            whole = column.kind == "integer" and pa.types.is_floating(column.values.type)
+            values = column.values.cast(pa.int64(), safe=False) if whole else column.values
             share = pc.mean(pc.is_in(pieces, values.cast(pa.string())).cast(pa.int8())).as_py() or 0.0
             if share > most:
                 best, most = column.name, share

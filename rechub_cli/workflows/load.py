@@ -201,8 +201,8 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
     from rechub_cli.run import RunWatcher, read_checkpoint
     from rechub_cli.trainers import runtime
     from rechub_cli.trainers.scoring import Scorer
-    from rechub_cli.workflows.fitting import build_model
     from rechub_cli.workflows.history import with_history
+    from rechub_cli.workflows.rebuild import rebuild
 
     runtime.prepare()
     if not (path / "encoder").is_dir():
@@ -212,12 +212,7 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
     except RunFailed as error:
         raise DataError(str(error)) from error
     encoder = with_history(encoder, path)
-    weights = read_checkpoint(path, "best")
-    model = build_model(spec, encoder.schema, path)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(f"the weights in {path} do not fit its model: {first_line(error)}") from error
+    model = rebuild(spec, encoder.schema, read_checkpoint(path, "best"), path)
     where = runtime.find_device(device or spec.trainer.device)
     model.to(where).eval()
     watcher = RunWatcher(events, stop)

@@ -99,7 +99,9 @@ def types_of(trained: Trained) -> dict[str, pa.DataType]:
     known += [pa.timestamp(unit, zone) for unit in ("s", "ms", "us", "ns") for zone in (None, "UTC")]
     by_name = {str(type): type for type in known}
     columns = trained.run.info.get("columns", {})
-    return {name: by_name[text] for name, text in columns.items() if text in by_name}
+    if not isinstance(columns, dict):
+        raise DataError(f"{trained.run.path / 'run.json'} is damaged: its columns are {columns!r}; restore it")
+    return {name: by_name[text] for name, text in columns.items() if isinstance(text, str) and text in by_name}
 
 
 def text_type(type: pa.DataType) -> str:

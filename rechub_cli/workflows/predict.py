@@ -104,7 +104,7 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     loader = scoring.loader(rows, request.batch_size or 8192, request.keep)
     done = 0
     with (
-        blaming_foreign(trained.model, trained.spec.model.name, "scoring"),
+        blaming_foreign(trained.model, trained.spec, "scoring"),
         open_writer(
             request.output,
             format=request.output_format,

@@ -107,7 +107,7 @@ def recommend(
     answers = Answers(trained, found, rows, request.k, request.exclude_seen, seen, request.batch_size or BATCH_SIZE)
     total, done = rows.count_rows(), 0
     with (
-        blaming_foreign(trained.model, trained.spec.model.name, "scoring"),
+        blaming_foreign(trained.model, trained.spec, "scoring"),
         open_writer(
             output, format=request.output_format, overwrite=request.overwrite, header=request.header, stream=stdout
         ) as writer,

@@ -197,7 +197,7 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     describe_model(model, trainer, events)
     if loaders.valid is None:
         warn_no_validation(events)
-    with fitting.blaming_foreign(model, spec.model.name):
+    with fitting.blaming_foreign(model, spec):
         trainer.fit(loaders.train, loaders.valid)
         keep_valid(run.path, loaders.valid)
         test = score_test(spec, parts, encoders, trainer, job.base, run, events)
@@ -312,7 +312,7 @@ def rehearse(job: Job) -> TrainOutcome:
         job.start.carry(encoder, model, trainer, spec, events)
     describe_model(model, trainer, events)
     for batch in StreamLoader(parts.train, encoder, spec.trainer.batch_size, labels=True):
-        with fitting.blaming_foreign(model, spec.model.name):
+        with fitting.blaming_foreign(model, spec):
             loss, rows = trainer.step(batch)
         events.emit("message", f"one step over {rows:,} rows: loss {float(loss):.4f}; nothing was written")
         break

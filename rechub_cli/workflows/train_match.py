@@ -84,7 +84,7 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     valid = queries.get("valid")
     if valid is None:
         warn_no_validation(events)
-    with fitting.blaming_foreign(model, spec.model.name):
+    with fitting.blaming_foreign(model, spec):
         if is_counting(spec, job.base):
             run.update(training=True)
             count(model, data, valid, watcher, checkpoints)
@@ -234,7 +234,7 @@ def rehearse(job: Job) -> TrainOutcome:
     if job.start:
         job.start.carry(data.encoder, model, trainer, data.spec, job.events)
     describe_model(model, trainer, job.events)
-    with tempfile.TemporaryDirectory() as folder, fitting.blaming_foreign(model, data.spec.model.name):
+    with tempfile.TemporaryDirectory() as folder, fitting.blaming_foreign(model, data.spec):
         for batch in data.training(data.spec.trainer.batch_size, job.base, Path(folder), job.events, job.stop):
             loss, rows = trainer.step(batch)
             job.events.emit("message", f"one step over {rows:,} rows: loss {float(loss):.4f}; nothing was written")

@@ -292,6 +292,11 @@ def test_bad_rows_at_predict_time(file, content, code, text, trained, tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
+def test_a_loss_that_cannot_be_called(folder, here):
+    ended = here("train-ctr", "spec.yaml", "--dry-run", "--set", "trainer.loss=os:getcwd", cwd=folder)
+    check(ended, 1, "os:getcwd failed in training: TypeError")
+
+
 def test_all_faults_of_a_spec_are_told_in_one_go_without_torch_pandas_or_training(folder):
     (folder / "spec.yaml").write_text(replaced("  item_id: {", "  item_idd: {").replace("n_epoch", "n_epochs"))
     script = (

@@ -69,7 +69,7 @@ def break_run(rng: random.Random, sound: Path, target: Path) -> str:
         case _:
             file.write_bytes(rng.choice([broken_files._cut, broken_files._flipped, broken_files._bits])(rng, content))
     if rng.random() < 0.6:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             vouch(target)
     return str(file.relative_to(target))
 

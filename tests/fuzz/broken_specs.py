@@ -17,7 +17,7 @@ VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2, 0.5, -0.5, 1e-320, 1e308, -1e308, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63),
     "", " ", "nan", ".nan", ".inf", "-.inf", "1e999", "null", "~", "yes", "0x1F", "0o17", "1_000", "007", "2026-11-25",
     "x" * 20_000, "a,b", "a b", "a.b", "a:b", "'", '"', "\\", "*", "[", "[a", "{", "?", "%", "@", "#", "&a", "- -", "💥",
-    "\u202etxt", "é", "e\u0301", "\u200b", "..", "../..", "/", "/dev/null", "/dev/zero", "/dev/full", "/proc/self/mem", "~nobody/x",
+    "\u202etxt", "é", "e\u0301", "\u200b", "..", "../..", "/nix", "/dev/null", "/dev/zero", "/dev/full", "/proc/self/mem", "~nobody/x",
     "-", "s3://bucket/x.parquet", "http://127.0.0.1:9/x.csv", "file:///etc/passwd", "{date}", "{date-99999999999}", "{date-14..date-2}",
     "{date-2..date-999999}", "{nix}", "{", "day=*/x", "[!a]*", "data", "data/", "data/train.parquet", "nix.parquet", "spec.yaml", "fifo",
     "os:system", "os:nix", "./nix.py:Net", "./spec.yaml:Net", "./broken.py:Net", "./raises.py:Net", "./exits.py:Net",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import json
+import math
 import os
 import pkgutil
 import re
@@ -21,8 +23,10 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-SECONDS, BYTES = 60.0, 2 << 30  # what one command may take
+SECONDS, BYTES = 60.0, 2 << 30  # of processor time and of memory: what one command may take
+PATIENCE = 5  # times as long by the clock, on a machine that does other work
 _ADDRESSES = 64 << 30  # far above: it saves the machine between two looks at the child
 _EVERY = 0.05
 ESCAPED = 99  # something was raised past the command itself
@@ -39,7 +43,7 @@ class Ended:
     code: int
     out: str
     err: str
-    seconds: float
+    seconds: float  # of the processor
     peak: int  # bytes of resident memory at most
     killed: str = ""
 
@@ -71,44 +75,104 @@ def preload() -> None:
     gc.freeze()  # a child's collector leaves the parent's pages alone
 
 
-def run(
-    arguments: Sequence[str | Path],
-    cwd: Path,
-    streams: Path,
-    *,
-    real: bool = False,
-    seconds: float = SECONDS,
-    memory: int = BYTES,
-) -> Ended:
-    """One command in ``cwd``; its output goes to files in ``streams``. ``real`` starts it as a user's shell would."""
-    out, err = streams / "stdout", streams / "stderr"
-    started = time.monotonic()
+class Host:
+    """A forked child that runs one command after another, until one ends it or it has run many."""
+
+    MOST = 200
+
+    def __init__(self, streams: Path) -> None:
+        self.streams = streams
+        self.child, self.left = 0, 0
+
+    def run(self, arguments: Sequence[str | Path], cwd: Path) -> Ended:
+        """One command in ``cwd``."""
+        if not self.left:
+            self._start()
+        self.left -= 1
+        self.asks.write(json.dumps([list(map(str, arguments)), str(cwd)]) + "\n")
+        self.asks.flush()
+        killed = _watch(self.child, time.monotonic() + SECONDS * PATIENCE, BYTES, self.answers.fileno())
+        answer = "" if killed else self.answers.readline()
+        if answer:
+            code, seconds = json.loads(answer)
+            return _ended(self.streams, code, seconds, _peak(self.child), "")
+        _, status, used = self._stop()
+        code = os.waitstatus_to_exitcode(status)
+        return _ended(self.streams, code, used.ru_utime + used.ru_stime, used.ru_maxrss << 10, killed)
+
+    def close(self) -> None:
+        if self.child:
+            self._stop()
+
+    def _start(self) -> None:
+        self.close()
+        (theirs, asks), (answers, mine) = os.pipe(), os.pipe()
+        self.child, self.left = os.fork(), self.MOST
+        if self.child == 0:
+            os.close(asks)
+            os.close(answers)
+            _serve(os.fdopen(theirs), os.fdopen(mine, "w"), self.streams)
+        os.close(theirs)
+        os.close(mine)
+        self.asks, self.answers = os.fdopen(asks, "w"), os.fdopen(answers)
+
+    def _stop(self) -> tuple[int, int, resource.struct_rusage]:
+        for pipe in (self.asks, self.answers):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        child, self.child, self.left = self.child, 0, 0
+        return os.wait4(child, 0)
+
+
+def _serve(asks: IO[str], answers: IO[str], streams: Path) -> None:
+    """The rest of a host's life."""
+    from rechub_cli.cli import app
+
+    made = app.make_app()
+    app.make_app = lambda: made
+    _limit(10**6)
+    for ask in asks:
+        arguments, cwd = json.loads(ask)
+        started = time.process_time()
+        _redirect(streams)
+        os.chdir(cwd)
+        sys.argv = ["rechub", *arguments]
+        code = ESCAPED
+        try:
+            code = app.run()
+        except BaseException:
+            traceback.print_exc()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        answers.write(json.dumps([code, time.process_time() - started]) + "\n")
+        answers.flush()
+    os._exit(0)
+
+
+def run(arguments: Sequence[str | Path], cwd: Path, streams: Path, *, real: bool = False) -> Ended:
+    """One command in ``cwd``, in a child of its own; ``real`` starts it as a user's shell would."""
     child = os.fork()
     if child == 0:
-        _become(list(map(str, arguments)), cwd, out, err, real)
-    killed = _watch(child, started + seconds, memory)
+        _become(list(map(str, arguments)), cwd, streams, real)
+    killed = _watch(child, time.monotonic() + SECONDS * PATIENCE, BYTES)
     _, status, used = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    return Ended(
-        code,
-        out.read_text(errors="replace"),
-        err.read_text(errors="replace"),
-        time.monotonic() - started,
-        used.ru_maxrss << 10,
-        killed,
-    )
+    return _ended(streams, code, used.ru_utime + used.ru_stime, used.ru_maxrss << 10, killed)
 
 
-def _become(arguments: list[str], cwd: Path, out: Path, err: Path, real: bool) -> None:
+def _ended(streams: Path, code: int, seconds: float, peak: int, killed: str) -> Ended:
+    out, err = ((streams / name).read_text(errors="replace") for name in ("stdout", "stderr"))
+    return Ended(code, out, err, seconds, peak, killed)
+
+
+def _become(arguments: list[str], cwd: Path, streams: Path, real: bool) -> None:
     """The rest of the child's life."""
     code = ESCAPED
     try:
-        os.setpgid(0, 0)
-        for number, path, how in ((0, os.devnull, os.O_RDONLY), (1, out, 0), (2, err, 0)):
-            os.dup2(os.open(path, how or os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+        _redirect(streams)
         os.chdir(cwd)
-        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _limit(SECONDS)
         if real:
             os.execv(sys.executable, [sys.executable, "-m", "rechub_cli", *arguments])
         from rechub_cli.cli import app
@@ -123,12 +187,28 @@ def _become(arguments: list[str], cwd: Path, out: Path, err: Path, real: bool) -
         os._exit(code)
 
 
-def _watch(child: int, deadline: float, memory: int) -> str:
-    """Wait for the child's end; kill it where it takes too long, or too much."""
+def _redirect(streams: Path) -> None:
+    new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    for number, path, how in ((0, os.devnull, os.O_RDONLY), (1, streams / "stdout", new), (2, streams / "stderr", new)):
+        opened = os.open(path, how, 0o644)
+        os.dup2(opened, number)
+        os.close(opened)
+
+
+def _limit(seconds: float) -> None:
+    limits = {resource.RLIMIT_AS: _ADDRESSES, resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: math.ceil(seconds) + 1}
+    for which, most in limits.items():
+        resource.setrlimit(which, (most, most))
+
+
+def _watch(child: int, deadline: float, memory: int, answers: int | None = None) -> str:
+    """Wait for the child's end, or its answer; kill it where it takes too long, or too much."""
     descriptor = os.pidfd_open(child)
     try:
         poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
+        for one in (descriptor, answers):
+            if one is not None:
+                poll.register(one, select.POLLIN)
         while not poll.poll(_EVERY * 1000):
             why = "time" if time.monotonic() > deadline else "memory" if _resident(child) > memory else ""
             if why:
@@ -141,11 +221,20 @@ def _watch(child: int, deadline: float, memory: int) -> str:
 
 def _resident(process: int) -> int:
     """Bytes of its own memory: files that it maps are the system's."""
+    return _status(process, "RssAnon")
+
+
+def _peak(process: int) -> int:
+    """Bytes of resident memory at most so far."""
+    return _status(process, "VmHWM")
+
+
+def _status(process: int, name: str) -> int:
     try:
         text = Path(f"/proc/{process}/status").read_text()
     except OSError:
         return 0
-    found = re.search(r"RssAnon:\s+(\d+) kB", text)
+    found = re.search(rf"{name}:\s+(\d+) kB", text)
     return int(found[1]) << 10 if found else 0
 
 
@@ -175,7 +264,7 @@ def faults(
         found.append("a result on standard output")
     if any(name.endswith(".tmp") for name in new):
         found.append("a temporary file is left")
-    if ended.code not in (0, RUN_FAILED) and new:
+    if ended.code not in (0, RUN_FAILED) and new and "The log, with the traceback:" not in ended.err:
         found.append(f"left behind: {', '.join(sorted(new)[:5])}")
     if before - after:
         found.append(f"gone: {', '.join(sorted(before - after)[:5])}")

@@ -158,6 +158,22 @@ def test_rows_are_split_by_time_where_the_latest_users_are_known(first_spec):
     assert spec.data.split.method == "random"
 
 
+def test_users_may_be_text(first_spec):
+    users = pa.array([f"u{i % 50}" for i in range(N)])
+    spec = first_spec(user_id=users, ts=pa.array(range(1_700_000_000, 1_700_000_000 + N)))
+    assert spec.data.split.method == "time"
+
+
+def test_odd_columns_are_no_reason_to_stop(first_spec):
+    spec = first_spec(
+        user_id=pa.array([[1, 2]] * N),
+        ts=pa.array(range(1_700_000_000, 1_700_000_000 + N)),
+        item_id=pa.array([3e38, 1.0, 2.0, 5.0] * (N // 4)),
+        buy=pa.array([2**64 - 1, 0] * (N // 2), pa.uint64()),
+    )
+    assert spec.features
+
+
 def test_files_beside_the_training_rows_are_found_by_their_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = pa.table({"click": CLICK, "f1": heavy()})

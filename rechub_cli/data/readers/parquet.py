@@ -34,7 +34,7 @@ class Parquet:
         with _open(file) as parquet:
             try:
                 yield from parquet.iter_batches(batch_size=rows, columns=list(columns), use_threads=True)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, RuntimeError) as error:
                 raise DataError(f"{file.name}: damaged Parquet data: {error}") from error
 
 
@@ -50,5 +50,5 @@ def _open(file: File) -> pq.ParquetFile:
         parquet = pq.ParquetFile(raw)
         text = [field.name for field in parquet.schema_arrow if is_text(field.type)]
         return pq.ParquetFile(raw, metadata=parquet.metadata, read_dictionary=text)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, RuntimeError) as error:  # RuntimeError: of some footers
         raise DataError(f"{file.name}: not a Parquet file, or damaged: {error}") from error

@@ -1,0 +1,452 @@
+"""A run directory that somebody else has made: nothing in it is executed, followed out of it, or unpacked without end.
+
+A payload, where it ran, would make the canary, a file; no case may find one.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "fuzz"))
+import fuzz
+import sandbox
+from nursery import Nursery
+
+DATA, NO_INPUT, UNAVAILABLE = 65, 66, 69
+
+# The commands that read a run, each on the run of a task; one more that does is one more line.
+COMMANDS = {
+    "evaluate": ("ctr", "evaluate run -d {data}/ctr/test.parquet"),
+    "predict": ("ctr", "predict run -d {data}/ctr/test.parquet -o out.parquet"),
+    "predict-match": ("match", "predict run -d {data}/match/test.parquet -o out.parquet"),
+    "embed": ("match", "embed run --mode user -d {data}/match/test.parquet -o out.parquet"),
+    "recommend": ("match", "recommend run --users {data}/match/test.parquet -k 5 -o out.parquet"),
+}
+ALL = tuple(COMMANDS)
+MATCH = ("predict-match", "embed", "recommend")
+
+
+class Payload:
+    """Unpickled, it makes the canary."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.canary}",)
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with a run to spoil, and what spoils it."""
+
+    folder: Path
+    run: Path
+    canary: Path
+
+    def json(self, name, **changes):
+        """Change values of a JSON file of the run, by dotted key."""
+        content = json.loads((self.run / name).read_text())
+        for key, value in changes.items():
+            *above, last = key.split("__")
+            here = content
+            for part in above:
+                here = here[part]
+            here[last] = value
+        (self.run / name).write_text(json.dumps(content))
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.run / "checkpoints" / (self.run / "best").read_text().strip()
+
+    @property
+    def weights(self) -> Path:
+        return self.checkpoint / "model.safetensors"
+
+    @property
+    def vocabulary(self) -> Path:
+        return min((self.run / "encoder").glob("*.parquet"))
+
+    @property
+    def payload(self) -> bytes:
+        return pickle.dumps(Payload(self.canary))
+
+    def vouch(self) -> None:
+        """Whoever changes the weights can change the hash that vouches for them."""
+        data = self.weights.read_bytes()
+        facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        manifest = json.loads((self.checkpoint / "manifest.json").read_text())
+        manifest["files"]["model.safetensors"] = facts
+        (self.checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+    def plugin(self) -> str:
+        """Code of the run's own, as training would have kept it."""
+        code = f"import os\nos.system('touch {self.canary}')\nclass Net: pass\n".encode()
+        code += b"class AUC:\n    higher_is_better, tasks, needs_group = True, ('classification',), False\n"
+        code += b"    def __call__(self, *_, **__): return 1.0\n"
+        (self.run / "plugin").mkdir()
+        (self.run / "plugin" / "net.py").write_bytes(code)
+        self.json("run.json", plugins={"net.py": hashlib.sha256(code).hexdigest()})
+        return "./plugin/net.py"
+
+
+# pickles, wherever a file could hide one
+
+
+def pickled_weights(world):
+    import torch
+
+    torch.save({"weight": Payload(world.canary)}, world.weights)
+    world.vouch()
+
+
+def pickled_bytes(world):
+    world.weights.write_bytes(world.payload)
+    world.vouch()
+
+
+def pickled_weights_by_an_older_name(world):
+    world.weights.rename(world.weights.with_name("model.pt"))
+    world.weights.with_name("model.pt").write_bytes(world.payload)
+
+
+def pickled_run(world):
+    (world.run / "run.json").write_bytes(world.payload)
+
+
+def pickled_pointer(world):
+    (world.run / "best").write_bytes(world.payload)
+
+
+def pickled_manifest(world):
+    (world.checkpoint / "manifest.json").write_bytes(world.payload)
+
+
+def pickled_encoder(world):
+    (world.run / "encoder" / "encoder.json").write_bytes(world.payload)
+
+
+def pickled_vocabulary(world):
+    world.vocabulary.write_bytes(world.payload)
+
+
+def extension_vocabulary(world):
+    """An extension type whose metadata is a pickle: CVE-2023-47248 of pyarrow."""
+    for name in (b"arrow.py_extension_type", b"rechub.hostile"):
+        table = pq.read_table(world.vocabulary)
+        metadata = {b"ARROW:extension:name": name, b"ARROW:extension:metadata": world.payload}
+        field = table.schema.field("value").with_metadata(metadata)
+        table = table.cast(pa.schema([field, *list(table.schema)[1:]]))
+        pq.write_table(table.slice(1), world.vocabulary)
+
+
+def pickled(name):
+    def spoil(world):
+        (world.run / name).write_bytes(world.payload)
+
+    spoil.__name__ = f"pickled {name}"
+    return spoil
+
+
+def objects_in_a_column(world):
+    table = pq.read_table(world.run / "catalogue.parquet")
+    items = pa.array([world.payload] * len(table))
+    pq.write_table(table.set_column(0, table.column_names[0], items), world.run / "catalogue.parquet")
+
+
+# code that a run names
+
+
+def names_code_as_its_model(world):
+    world.json("run.json", spec__model__name=world.plugin() + ":Net")
+
+
+def names_code_as_its_metric(world):
+    world.json("run.json", spec__trainer__metrics=["auc", world.plugin() + ":AUC"])
+
+
+def names_code_as_its_monitor(world):
+    world.json("run.json", spec__trainer__monitor={world.plugin() + ":AUC": 1.0})
+
+
+def names_code_as_its_loss(world):
+    world.json("run.json", spec__trainer__loss={"click": world.plugin() + ":AUC"})
+
+
+def names_code_as_its_weighting(world):
+    world.json("run.json", spec__trainer__adaptive_params={"method": world.plugin() + ":Net"})
+
+
+def names_a_module(world):
+    world.json("run.json", spec__model__name="antigravity:x")
+
+
+def names_code_elsewhere(world):
+    (world.folder / "net.py").write_text(f"import os\nos.system('touch {world.canary}')\nclass Net: pass\n")
+    world.json("run.json", spec__model__name="./plugin/../../net.py:Net")
+
+
+# ways out of the run
+
+
+def link_to(name, target):
+    def spoil(world):
+        place = world.run / name
+        if place.is_dir():
+            shutil.move(place, world.folder / "elsewhere")
+        elif place.exists():
+            place.unlink()
+        place.symlink_to(str(world.folder / "elsewhere") if target is None else target)
+
+    spoil.__name__ = f"{name} is a link to {target or 'a folder elsewhere'}"
+    return spoil
+
+
+def weights_elsewhere(world):
+    shutil.move(world.weights, world.folder / "weights")
+    world.weights.symlink_to(world.folder / "weights")
+
+
+def pointer_out(world):
+    shutil.copytree(world.checkpoint, world.folder / "step-1")
+    (world.run / "best").write_text("../../step-1\n")
+
+
+def vocabulary_out(world):
+    secret = world.folder / "secret.parquet"
+    shutil.move(world.vocabulary, secret)
+    content = (world.run / "encoder" / "encoder.json").read_text()
+    (world.run / "encoder" / "encoder.json").write_text(content.replace('"000-', f'"{world.folder}/secret.parquet#'))
+
+
+def join_out(world):
+    (world.folder / "secret.csv").write_text("user_id,city\n1,a\n")
+    world.json("run.json", spec__data__join=[{"file": "../secret.csv", "on": "user_id"}])
+
+
+def pipe(world):
+    (world.run / "run.json").unlink()
+    os.mkfifo(world.run / "run.json")
+
+
+# more than a file of its size can hold
+
+
+def bomb_of_brackets(world):
+    (world.run / "run.json").write_text('{"format": ' + "[" * 1_000_000)
+
+
+def bomb_of_digits(world):
+    (world.run / "run.json").write_text('{"format": ' + "9" * 1_000_000 + "}")
+
+
+def bomb_of_lists(world):
+    (world.run / "run.json").write_text('{"format": [' + "[]," * 20_000_000 + "0]}")
+
+
+def encoder_of_brackets(world):
+    (world.run / "encoder" / "encoder.json").write_text('{"format":' * 200_000)
+
+
+def header_of_10_gb(world):
+    world.weights.write_bytes((10 << 30).to_bytes(8, "little") + world.weights.read_bytes()[8:])
+    world.vouch()
+
+
+def footer_of_2_gb(world):
+    world.vocabulary.write_bytes(world.vocabulary.read_bytes()[:-8] + (2**31 - 1).to_bytes(4, "little") + b"PAR1")
+
+
+def vocabulary_bomb(world):
+    """Few bytes that unpack to gigabytes: a value that stands very often."""
+    n = 40_000_000
+    table = pa.table(
+        {"value": pa.nulls(n, pa.int64()), "count": pa.nulls(n, pa.int64()), "id": pa.nulls(n, pa.int32())}
+    )
+    pq.write_table(table, world.vocabulary, compression="zstd", row_group_size=n)
+
+
+def interactions_bomb(world):
+    items = pa.LargeListArray.from_arrays(pa.array([0, 60_000_000], pa.int64()), pa.nulls(60_000_000, pa.int64()))
+    pq.write_table(pa.table({"user": pa.array([1]), "items": items}), world.run / "interactions.parquet")
+
+
+def enormous_model(world):
+    world.json("run.json", spec__model__params={"hidden_dims": [60_000, 60_000]})
+
+
+def enormous_embedding(world):
+    world.json("encoder/encoder.json", embed_dim=100_000_000)
+
+
+def model_of_other_options(world):
+    world.json("run.json", spec__model__params={"nix": 1})
+
+
+def manifest_of_texts(world):
+    world.json(f"checkpoints/{world.checkpoint.name}/manifest.json", files={"model.safetensors": "x"})
+
+
+def columns_of_nothing(world):
+    world.json("run.json", columns=[None])
+
+
+CASES = [
+    (pickled_weights, ALL, DATA),
+    (pickled_bytes, ALL, DATA),
+    (pickled_weights_by_an_older_name, ALL, NO_INPUT),
+    (pickled_run, ALL, DATA),
+    (pickled_pointer, ALL, NO_INPUT),
+    (pickled_manifest, ALL, DATA),
+    (pickled_encoder, ALL, DATA),
+    (pickled_vocabulary, ALL, DATA),
+    (extension_vocabulary, ALL, DATA),
+    (pickled("catalogue.parquet"), MATCH, DATA),
+    (pickled("interactions.parquet"), MATCH, DATA),
+    (pickled("history/events.parquet"), MATCH, DATA),
+    (objects_in_a_column, MATCH, DATA),
+    (names_code_as_its_model, ALL, UNAVAILABLE),
+    (names_code_as_its_metric, ALL, UNAVAILABLE),
+    (names_code_as_its_monitor, ALL, UNAVAILABLE),
+    (names_code_as_its_loss, ALL, UNAVAILABLE),
+    (names_code_as_its_weighting, ALL, UNAVAILABLE),
+    (names_a_module, ALL, UNAVAILABLE),
+    (names_code_elsewhere, ALL, UNAVAILABLE),
+    (link_to("run.json", "/dev/zero"), ALL, DATA),
+    (link_to("best", "/dev/zero"), ALL, DATA),
+    (link_to("best", "../../x"), ALL, DATA),
+    (link_to("encoder", None), ALL, DATA),
+    (link_to("checkpoints", None), ALL, DATA),
+    (link_to("catalogue.parquet", "/etc/passwd"), MATCH, DATA),
+    (link_to("history", None), MATCH, DATA),
+    (weights_elsewhere, ALL, DATA),
+    (pointer_out, ALL, NO_INPUT),
+    (vocabulary_out, ALL, DATA),
+    (join_out, ("evaluate", "predict"), DATA),
+    (pipe, ALL, DATA),
+    (bomb_of_brackets, ALL, DATA),
+    (bomb_of_digits, ALL, DATA),
+    (bomb_of_lists, ALL, DATA),
+    (encoder_of_brackets, ALL, DATA),
+    (header_of_10_gb, ALL, DATA),
+    (footer_of_2_gb, ALL, DATA),
+    (vocabulary_bomb, ("predict",), DATA),
+    (interactions_bomb, ("recommend",), DATA),
+    (enormous_model, ("predict",), DATA),
+    (enormous_embedding, ALL, DATA),
+    (model_of_other_options, ALL, DATA),
+    (manifest_of_texts, ALL, DATA),
+    (columns_of_nothing, ALL, DATA),
+]
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
+def runs(nursery, tmp_path_factory):
+    """Small data, and a run of each kind."""
+    folder = tmp_path_factory.mktemp("runs")
+    fuzz.small_data(folder / "data")
+    texts = fuzz.sound_specs()
+    for task, name in {"ctr": "deepfm.yaml", "match": "dssm.yaml"}.items():
+        (folder / "spec.yaml").write_text(texts[task][name])
+        ended = nursery.run([f"train-{task}", "spec.yaml", "--epochs", "1", "-o", task], folder, folder)
+        assert ended.code == 0, ended.err
+    return folder
+
+
+@pytest.fixture
+def world_of(runs, tmp_path):
+    def made(task):
+        shutil.copytree(runs / task, tmp_path / "here" / "run")
+        return World(tmp_path / "here", tmp_path / "here" / "run", tmp_path / "canary")
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("spoil", "command", "code"),
+    [
+        pytest.param(spoil, command, code, id=f"{spoil.__name__}-{command}".replace("_", " "))
+        for number, (spoil, commands, code) in enumerate(CASES)
+        for command in (commands[number % len(commands)],)  # each case by one of them, each command by many
+    ],
+)
+def test_a_hostile_run_is_refused(spoil, command, code, nursery, runs, world_of, tmp_path):
+    task, line = COMMANDS[command]
+    world = world_of(task)
+    spoil(world)
+    before = sandbox.files_of(world.folder)
+    ended = nursery.run(line.format(data=runs / "data").split(), world.folder, tmp_path)
+    assert not world.canary.exists()
+    assert ended.code == code, ended.err
+    assert sandbox.faults(ended, before, sandbox.files_of(world.folder)) == []
+
+
+def test_a_run_s_own_code_runs_where_the_caller_allows_it(nursery, runs, world_of, tmp_path):
+    world = world_of("ctr")
+    names_code_as_its_metric(world)
+    line = COMMANDS["evaluate"][1].format(data=runs / "data").split()
+    assert nursery.run([*line, "--plugin"], world.folder, tmp_path).code == 0
+    assert world.canary.exists()  # the payload works
+
+
+def test_vectors_of_others_are_no_pickles(nursery, runs, world_of, tmp_path):
+    world = world_of("match")
+    made = nursery.run(["embed", "run", "--mode", "item", "-o", "v.npy"], world.folder, tmp_path)
+    assert made.code == 0, made.err
+    vectors = np.empty(1, object)
+    vectors[0] = Payload(world.canary)
+    np.save(world.folder / "v.npy", vectors, allow_pickle=True)
+    manifest = world.folder / "v.npy.manifest.json"
+    facts = json.loads(manifest.read_text())
+    for file in facts["files"]:
+        file["sha256"] = hashlib.sha256((world.folder / file["name"]).read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(facts))
+    users = runs / "data" / "match" / "test.parquet"
+    line = ["recommend", "run", "--users", str(users), "--embeddings", "v.npy", "-o", "out.csv"]
+    ended = nursery.run(line, world.folder, tmp_path)
+    assert (ended.code, world.canary.exists()) == (DATA, False), ended.err
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../../../etc/passwd"])
+def test_a_manifest_names_files_beside_it(name, nursery, runs, world_of, tmp_path):
+    world = world_of("match")
+    nursery.run(["embed", "run", "--mode", "item", "-o", "v.npy"], world.folder, tmp_path)
+    manifest = world.folder / "v.npy.manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["files"][0]["name"] = name
+    manifest.write_text(json.dumps(facts))
+    users = runs / "data" / "match" / "test.parquet"
+    line = ["recommend", "run", "--users", str(users), "--embeddings", "v.npy", "-o", "out.csv"]
+    assert nursery.run(line, world.folder, tmp_path).code == DATA
+
+
+def test_a_packed_look_up_table_is_not_unpacked_without_end(nursery, runs, world_of, tmp_path):
+    world = world_of("ctr")
+    (world.run / "joins").mkdir()
+    with gzip.open(world.run / "joins" / "0-users.csv.gz", "wb", 1) as file:
+        file.write(b"user_id,city\n")
+        for _ in range(100):
+            file.write(b"x" * 10_000_000)
+    world.json("run.json", spec__data__join=[{"file": "joins/0-users.csv.gz", "on": "user_id"}])
+    line = COMMANDS["predict"][1].format(data=runs / "data").split()
+    ended = nursery.run(line, world.folder, tmp_path)
+    assert ended.code == DATA
+    assert sandbox.faults(ended, set(), set()) == []
