@@ -146,8 +146,10 @@ def find(run: Run, command: str, request: TrainRequest, events: Events) -> Kept:
         return Kept(run, request, None, asked, complete=True)
     checkpoints = Checkpoints(run.path)
     point = checkpoints.newest(lambda text: events.emit("warning", text, level="warn"))
-    if point is not None and "progress" not in stored_json(checkpoints.folder / point / "state.json"):
-        point = None  # of a model that counts: that is done again
+    if point is not None:
+        state = stored_json(checkpoints.folder / point / "state.json")
+        if isinstance(state, dict) and "progress" not in state:
+            point = None  # of a model that counts: that is done again
     if point is None and not done:
         return Kept(run, request, None, asked)
     if not asked:
