@@ -298,7 +298,7 @@ class Encoder:
             entries[key] = {"file": file, "kind": str(vocabulary.values.type), "oov_buckets": vocabulary.oov_buckets}
         state = {**self._state(), "vocabularies": entries, "schema": self.schema.to_json()}
         state["hash"] = self.with_events(None).hash
-        state["moments"] = {name: asdict(moments) for name, moments in self.moments.items() if moments.count}
+        state["moments"] = {name: moments.to_json() for name, moments in self.moments.items()}
         if self.reference is not None:
             self.reference.save(folder)
         write_text(folder / "encoder.json", json.dumps(state, indent=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -86,9 +86,14 @@ class Moments:
     low: float = math.inf
     high: float = -math.inf
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) if self.count else {"count": 0}  # without values the range is no number
+
     @classmethod
     def read(cls, item: dict[str, Any]) -> Moments:
-        """From the JSON of ``asdict``. Raises KeyError, TypeError or ValueError where it is none."""
+        """From ``to_json``. Raises KeyError, TypeError or ValueError where it is something else."""
+        if item["count"] == 0:
+            return cls()
         count, *rest = (float(item[name]) for name in ("count", "mean", "squares", "low", "high"))
         return cls(int(count), *rest)
 

@@ -154,7 +154,9 @@ class Optimization:
         """The names of each optimizer's parameters, in the order in which its state numbers them."""
         known = {id(parameter): name for name, parameter in self.model.named_parameters()}
         known |= {id(parameter): f"beside.{place}" for place, parameter in enumerate(self.beside)}
-        return [[known[id(p)] for g in optimizer.param_groups for p in g["params"]] for optimizer in self.optimizers]
+        return [
+            [known.get(id(p), "") for g in optimizer.param_groups for p in g["params"]] for optimizer in self.optimizers
+        ]
 
     def state(self) -> dict[str, Any]:
         """All that a resumed training needs, and by what names; tensors are shared, not copied."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rechub_cli.data.plan import Plan
-from rechub_cli.schema import Schema
+from rechub_cli.schema import Feature, Schema
 from rechub_cli.spec.model import AnyFeature, Spec
 from rechub_cli.spec.problems import Problem, listed
 from rechub_cli.workflows import fitting
+
+if TYPE_CHECKING:
+    from rechub_cli.data.encoder import Encoder
 
 # The options of a feature that may change: what they change is no weight's meaning, or is learnt again at once.
 FREE = {
@@ -87,13 +90,12 @@ def compare_labels(before: Schema, now: Schema, run: str, found: Differences) ->
         found.never.append(Problem(("labels",), f"must be those of {run}, in its order: {there}", at="key"))
 
 
-def compare_statistics(before: Mapping[str, Any], now: Plan, run: str, found: Differences) -> None:
+def compare_statistics(before: Encoder, now: Plan, run: str, found: Differences) -> None:
     """Numbers can be added up only where they were kept."""
-    for name, feature in now.features.items():
-        if feature.type == "dense" and feature.statistics == "continue" and name not in before:
+    for name in before.transforms.keys() - before.moments.keys() - found.features:
+        if getattr(now.features[name], "statistics", "") == "continue":
             text = f"cannot continue: {run} kept no sums of it; use frozen"
-            if name not in found.features:
-                found.never.append(Problem(("features", name, "statistics"), text))
+            found.never.append(Problem(("features", name, "statistics"), text))
 
 
 def compare_layers(
@@ -112,7 +114,7 @@ def compare_layers(
     keys = row_keys(model)
     state = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     layers = {key: shape for key, shape in state.items() if key not in keys}
-    inputs = [{(f.name, f.kind, f.width, f.embed_dim) for f in schema.features} for schema in (before, now)]
+    inputs = [{_place(feature) for feature in schema.features} for schema in (before, now)]
     if inputs[0] - inputs[1] and inputs[1] - inputs[0]:  # what came may stand where something else went
         found.layers |= layers.keys()
     told = []
@@ -128,6 +130,12 @@ def compare_layers(
     told += [f"{key} is {state[key][1]} wide here and {saved[key][1]} there" for key in rows if len(saved[key]) > 1]
     if told:
         found.fresh.append(Problem(("model",), f"its layers are not those of {run}: {listed(told)}", at="key"))
+
+
+def _place(feature: Feature) -> tuple[Any, ...]:
+    """What decides where a feature stands in what layers are given."""
+    f = feature
+    return f.name, f.kind, f.width, f.embed_dim, f.pooling, f.numeric_embedding, f.tower, f.role
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -70,7 +70,7 @@ class Start:
         elif is_counting(spec, base):
             found.never.append(Problem(("model", "name"), f"{was} counts, and has no weights to start from"))
         compatible.compare_features(before, plan, run, found)
-        compatible.compare_statistics(self.encoder.moments, plan, run, found)
+        compatible.compare_statistics(self.encoder, plan, run, found)
         schema = plan.least_schema(self.encoder.bins)
         compatible.compare_labels(self.encoder.schema, schema, run, found)
         if ("model", "name") not in [problem.path for problem in found.never]:

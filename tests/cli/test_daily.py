@@ -136,6 +136,22 @@ def test_what_may_start_fresh_does_and_is_named(log, first, tmp_path, here):
         "features"]] == ["user_id", "item_id", "price", "hist", "again"]  # fmt: skip
 
 
+def test_where_one_feature_takes_the_place_of_another_only_embeddings_go_on(log, first, tmp_path, here):
+    """The layers would have the same shapes, and mean something else."""
+    swap = ("-s", "features.price=null", "-s", "features.cost={type: dense, column: price, statistics: continue}")
+    arguments = ("--init-from", first, "--date", DAYS[1], *swap)
+    refused = here("train-ctr", log / "spec.yaml", *arguments, cwd=tmp_path)
+    assert refused.code == 78
+    assert "'price', which" in refused.err
+    assert "features.cost" in refused.err
+    ended = here("train-ctr", log / "spec.yaml", *arguments, "--allow-fresh", "-o", "run", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    fresh = next(line for line in ended.err.splitlines() if "starts fresh" in line)
+    assert "deep.hidden.0.weight" in fresh
+    assert "deep.output.weight" in fresh
+    assert "rows" not in fresh
+
+
 def test_a_dry_run_says_beforehand_whether_it_will_do(log, first, tmp_path, here):
     ended = here("train-ctr", log / "spec.yaml", "--dry-run", "--init-from", first, "--date", DAYS[1], cwd=tmp_path)
     assert ended.code == 0, ended.err

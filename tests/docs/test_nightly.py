@@ -1,5 +1,6 @@
 """The recipe for every night runs as the page has it, and keeps its promises."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from test_readme import ROOT, blocks
 
 from rechub_cli.cli.app import make_app
+from rechub_cli.cli.evaluate import evaluate
 from rechub_cli.cli.training import FLAGS
 
 SPEC = """\
@@ -25,9 +27,11 @@ model: {name: fm}
 trainer: {n_epoch: 6, batch_size: 200, device: cpu, optimizer_params: {lr: 2e-2}}
 """
 
+AGAINST = "against" in inspect.signature(evaluate).parameters
 COMMANDS = {one.name for one in (*make_app().registered_commands, *make_app().registered_groups)}
 pytestmark = pytest.mark.skipif(
-    not ({"publish", "runs"} <= COMMANDS and "resume" in FLAGS), reason="needs publish, runs and --resume"
+    not ({"publish", "runs"} <= COMMANDS and "resume" in FLAGS and AGAINST),
+    reason="needs publish, runs, --resume and evaluate --against",
 )
 
 
