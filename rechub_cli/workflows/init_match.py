@@ -94,7 +94,8 @@ def look(parts: Mapping[str, list[str]], table: pa.Table, total: int, label: str
     named = {"_".join(words(column.name)): column for column in columns}
 
     def first(names: Sequence[str], kinds: Sequence[str]) -> Column | None:
-        return next((named[name] for name in names if name in named and named[name].kind in kinds), None)
+        there = [named[name] for name in names if name in named]
+        return next((column for column in there if column.kind in kinds and column.distinct), None)
 
     ids = ("integer", "string")
     user, item = first((*USERS, *SESSIONS), ids), first(ITEMS, ids)
