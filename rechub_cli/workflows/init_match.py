@@ -89,7 +89,6 @@ def render(parts: Mapping[str, list[str]], table: pa.Table, total: int, label: s
 
 def look(parts: Mapping[str, list[str]], table: pa.Table, total: int, label: str | None) -> Log:
     """Which column is what. Raises UsageError where there is no telling."""
-    table = without_dictionaries(table)
     columns = [Column.of(name, table[name]) for name in table.column_names]
     named = {"_".join(words(column.name)): column for column in columns}
 
@@ -130,10 +129,6 @@ def look(parts: Mapping[str, list[str]], table: pa.Table, total: int, label: str
     both = [*columns, *(column for column in of_item if column not in columns)]
     is_chosen = choices(chosen, table) if chosen and chosen.distinct == 2 else np.ones(table.num_rows, bool)
     return Log(table, both, user, item, roles, total, beside and beside[0], of_item, of_user, is_chosen)
-
-
-def without_dictionaries(table: pa.Table) -> pa.Table:
-    return table.cast(pa.schema([(column.name, plain(column.type)) for column in table.schema]))
 
 
 def belongs(column: Column, owner: Column, table: pa.Table) -> bool:
