@@ -16,7 +16,7 @@ from rechub_cli.data.types import plain
 from rechub_cli.errors import RechubError, UsageError
 from rechub_cli.workflows.guess import ITEMS, OUTCOMES, TIMES, USERS, Roles, feature, label_options
 from rechub_cli.workflows.init import FEW_ROWS, LOOK_AT, aligned, flow, relative, scalar, stem_words
-from rechub_cli.workflows.profile import Column, words
+from rechub_cli.workflows.profile import Column, without_dictionaries, words
 
 SESSIONS = ("session_id", "session")  # who has what, where nobody signs in
 TABLES = {"items", "item", "products", "product", "movies", "books", "articles", "news", "videos", "songs", "tracks",
