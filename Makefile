@@ -1,10 +1,11 @@
 # Needs only Python (3.11 or newer) and make; everything else goes into .venv.
 PYTHON ?= python3
 TORCH_INDEX ?=            # e.g. https://download.pytorch.org/whl/cpu for a CPU-only torch
+FUZZ_SECONDS ?= 600
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test chaos lint bench gates daily traps clean
+.PHONY: demo test chaos fuzz lint bench gates daily traps clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rechub needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -38,6 +39,11 @@ daily: .venv/.installed
 
 traps: .venv/.installed
 	$(BIN)/python tests/traps/naive.py
+
+fuzz: .venv/.installed
+	for kind in specs files runs; do $(BIN)/python tests/fuzz/fuzz.py $$kind --seed $$(date +%j) --seconds $(FUZZ_SECONDS) --real-every 100 || exit 1; done
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	for target in spec encoder checkpoint; do $(BIN)/python tests/fuzz/coverage_guided.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 clean:
 	rm -rf .venv build dist *.egg-info runs

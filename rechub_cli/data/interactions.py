@@ -189,6 +189,8 @@ class Interactions:
         try:
             table = read_stored(path, ["user", "items"])
             users, lists = (ids.whole(column) for column in table.columns)
+            if users.null_count or lists.null_count:
+                raise ValueError("a user or a list is null")
             users = ids.canonical(users, "user")
             lengths = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
             places = catalogue.places(lists.flatten())

@@ -35,7 +35,7 @@ def _check_size(file: pq.ParquetFile, size: int) -> None:
     groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
     values, unpacked = facts.num_rows * facts.num_columns, sum(group.total_byte_size for group in groups)
     if any(pa.types.is_nested(field.type) for field in file.schema_arrow):  # a row may hold any number of values
-        # Arrow ends the process when asked for the facts of some damaged columns; a scan, in little memory, tells.
+        # Asked for the facts of some damaged columns Arrow ends the process; a scan, in little memory, only fails.
         file.scan_contents()
         values = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
     if max(values, unpacked // 16) > _FREE + _MOST_PER_BYTE * size:

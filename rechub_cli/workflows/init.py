@@ -15,7 +15,7 @@ import pyarrow as pa
 from rechub_cli.data.source import Source
 from rechub_cli.errors import NoInput
 from rechub_cli.workflows.guess import Roles, feature, label_options, roles, several_options
-from rechub_cli.workflows.profile import Column
+from rechub_cli.workflows.profile import Column, without_dictionaries
 
 LOOK_AT = 1_000_000  # rows
 FEW_ROWS, FEW_VALUES = 3_000_000, 200_000  # below both, L2 over whole embedding tables pays and is affordable
@@ -59,7 +59,7 @@ def run(paths: Sequence[str], *, task: str = "ctr", label: str | None = None, ba
             break
     if not rows:
         raise NoInput(f"{', '.join(parts['train'])}: no rows to look at")
-    table = pa.concat_tables(chunks)
+    table = without_dictionaries(pa.concat_tables(chunks))
     total = max(source.count_rows() or 0, rows)
     if task == "match":
         from rechub_cli.workflows import init_match

@@ -16,7 +16,7 @@ from rechub_cli.data.types import plain
 from rechub_cli.errors import RechubError, UsageError
 from rechub_cli.workflows.guess import ITEMS, OUTCOMES, TIMES, USERS, Roles, feature, label_options
 from rechub_cli.workflows.init import FEW_ROWS, LOOK_AT, aligned, flow, relative, scalar, stem_words
-from rechub_cli.workflows.profile import Column, words
+from rechub_cli.workflows.profile import Column, without_dictionaries, words
 
 SESSIONS = ("session_id", "session")  # who has what, where nobody signs in
 TABLES = {"items", "item", "products", "product", "movies", "books", "articles", "news", "videos", "songs", "tracks",
@@ -89,12 +89,12 @@ def render(parts: Mapping[str, list[str]], table: pa.Table, total: int, label: s
 
 def look(parts: Mapping[str, list[str]], table: pa.Table, total: int, label: str | None) -> Log:
     """Which column is what. Raises UsageError where there is no telling."""
-    table = without_dictionaries(table)
     columns = [Column.of(name, table[name]) for name in table.column_names]
     named = {"_".join(words(column.name)): column for column in columns}
 
     def first(names: Sequence[str], kinds: Sequence[str]) -> Column | None:
-        return next((named[name] for name in names if name in named and named[name].kind in kinds), None)
+        there = [named[name] for name in names if name in named]
+        return next((column for column in there if column.kind in kinds and column.distinct), None)
 
     ids = ("integer", "string")
     user, item = first((*USERS, *SESSIONS), ids), first(ITEMS, ids)
@@ -129,10 +129,6 @@ def look(parts: Mapping[str, list[str]], table: pa.Table, total: int, label: str
     both = [*columns, *(column for column in of_item if column not in columns)]
     is_chosen = choices(chosen, table) if chosen and chosen.distinct == 2 else np.ones(table.num_rows, bool)
     return Log(table, both, user, item, roles, total, beside and beside[0], of_item, of_user, is_chosen)
-
-
-def without_dictionaries(table: pa.Table) -> pa.Table:
-    return table.cast(pa.schema([(column.name, plain(column.type)) for column in table.schema]))
 
 
 def belongs(column: Column, owner: Column, table: pa.Table) -> bool:

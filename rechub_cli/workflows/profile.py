@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rechub_cli.data.types import kind
+from rechub_cli.data.types import kind, plain
 
 # Words of a column's name that tell what its values are.
 # fmt: off
@@ -169,6 +169,11 @@ def _alike(pieces: pa.Array) -> bool:
     """Whether pieces are ids and not the words of a sentence: numbers, or words without blanks that begin alike."""
     kept = pc.unique(pieces).drop_null()
     return bool(pc.mean(pc.match_substring_regex(kept, r"^\w*\d\w*$").cast(pa.int8())).as_py() > 0.9)
+
+
+def without_dictionaries(table: pa.Table) -> pa.Table:
+    """Text as text: Arrow cannot do everything with dictionaries that differ from chunk to chunk."""
+    return table.cast(pa.schema([(column.name, plain(column.type)) for column in table.schema]))
 
 
 def same_thing(table: pa.Table, one: Column, other: Column) -> bool:

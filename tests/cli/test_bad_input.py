@@ -136,6 +136,7 @@ DAMAGED = {
     "empty csv": ("t.csv", b"", (DATA, NO_INPUT), "t.csv"),
     "csv with a short row": ("t.csv", csv_text(with_line(7, b'"u01",3')), DATA, "t.csv, row 7"),
     "csv that is not utf-8": ("t.csv", csv_text(with_line(7, b'"\xff\xfe",3,1.0,"1",1')), DATA, "UTF-8"),
+    "csv of a megabyte of line ends": ("t.csv", b"\n" * (1 << 20), NO_INPUT, "t.csv is empty"),
     "csv with a column twice": ("t.csv", csv_text(with_line(0, HEADER + b',"click"')), DATA, "t.csv"),
     "gzip cut short": ("t.csv.gz", gzip.compress(csv_text())[:-40], DATA, "t.csv.gz"),
     "text named gzip": ("t.csv.gz", csv_text(), DATA, "t.csv.gz"),

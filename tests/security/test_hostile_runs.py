@@ -302,6 +302,12 @@ def columns_of_nothing(world):
     world.json("run.json", columns=[None])
 
 
+def users_without_lists(world):
+    table = pq.read_table(world.run / "interactions.parquet")
+    nothing = pa.nulls(len(table), table.schema.field("items").type)
+    pq.write_table(table.set_column(1, "items", nothing), world.run / "interactions.parquet")
+
+
 CASES = [
     (pickled_weights, ALL, DATA),
     (pickled_bytes, ALL, DATA),
@@ -346,6 +352,7 @@ CASES = [
     (enormous_model, ("predict",), DATA),
     (enormous_embedding, ALL, DATA),
     (model_of_other_options, ALL, DATA),
+    (users_without_lists, MATCH, DATA),
     (manifest_of_texts, ALL, DATA),
     (columns_of_nothing, ALL, DATA),
 ]

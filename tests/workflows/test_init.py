@@ -164,6 +164,13 @@ def test_users_may_be_text(first_spec):
     assert spec.data.split.method == "time"
 
 
+def test_text_may_come_in_several_row_groups(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = {name: [f"{name}{i // 5}" for i in range(N)] for name in ("item_id", "sku")}
+    pq.write_table(pa.table({"click": CLICK, **texts}), "log.parquet", row_group_size=N // 4)
+    assert "item_id" in run(["log.parquet"])
+
+
 def test_odd_columns_are_no_reason_to_stop(first_spec):
     spec = first_spec(
         user_id=pa.array([[1, 2]] * N),

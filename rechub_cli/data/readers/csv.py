@@ -93,13 +93,14 @@ class CSV:
 
     def _names(self, file: File) -> list[str]:
         """The header's names."""
-        header = b""
-        for line in io.BytesIO(file.head().removeprefix(codecs.BOM_UTF8)):
+        header, quoted = bytearray(), False
+        for line in io.BytesIO(file.head().removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")):
             header += line
-            if header.strip() and header.count(b'"') % 2 == 0:
+            quoted ^= line.count(b'"') % 2 == 1
+            if not quoted:
                 break
         try:
-            with pacsv.open_csv(pa.BufferReader(header + b"\n"), parse_options=self._parsing()) as reader:
+            with pacsv.open_csv(pa.BufferReader(bytes(header) + b"\n"), parse_options=self._parsing()) as reader:
                 names = list(reader.schema.names)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             if not header.strip():
