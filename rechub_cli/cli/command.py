@@ -24,7 +24,18 @@ from rechub_cli.errors import CannotCreate, RechubError
 from rechub_cli.run.events import Event
 
 BROKEN_PIPE, INTERRUPTED, INTERNAL = 141, 130, 70
-VARIABLES = ("RUNS_DIR", "DATA", "DEVICE", "LOG_FORMAT", "LOG_LEVEL", "PROGRESS", "PLUGINS", "DEBUG", "NO_COLOR")
+VARIABLES = (
+    "RUNS_DIR",
+    "DATA",
+    "DEVICE",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+    "PROGRESS",
+    "PLUGINS",
+    "DEBUG",
+    "NO_COLOR",
+    "KERNELS",
+)
 OUT_OF_MEMORY = "out of memory; use a smaller trainer.batch_size, embed_dim or max_vocab"
 
 _FLAGS: dict[str, Any] = {
