@@ -27,6 +27,15 @@ OutputFolder = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything up to the first batch; write nothing.", show_default=False)
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="Trace 20 steps into FILE (Chrome JSON), and tell where their time goes.",
+        show_default=False,
+    ),
+]
 # flag -> (annotation, default), in the order of the help text
 FLAGS: Mapping[str, tuple[Any, Any]] = {
     "spec": (options.SpecFile, inspect.Parameter.empty),
@@ -45,6 +54,7 @@ FLAGS: Mapping[str, tuple[Any, Any]] = {
     "device": (options.Device, None),
     "threads": (options.Threads, None),
     "dry_run": (DryRun, False),
+    "profile": (Profile, None),
     "overwrite": (options.Overwrite, False),
     "wait": (options.Wait, 0),
 }

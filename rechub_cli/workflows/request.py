@@ -29,6 +29,7 @@ class TrainRequest:
     default_device: str | None = None  # where the spec says nothing
     threads: int | None = None
     dry_run: bool = False
+    profile: str | None = None
     overwrite: bool = False
     wait: float = 0
     argv: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,8 @@ def train(
     if request.output == "-":
         raise UsageError("--output names the run directory; a run cannot go to standard output")
     check_output(request.output, request.overwrite, request.wait)
+    if request.profile is not None:
+        check_trace(request.profile, request.overwrite)
     try:
         read, spec, sources = read_and_resolve(request, command)
     except SpecError as error:
@@ -155,9 +157,34 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     if loaders.valid is None:
         warn_no_validation(events)
     with fitting.blaming_foreign(model, spec.model.name):
-        trainer.fit(loaders.train, loaders.valid)
+        with tracing(job, trainer):
+            trainer.fit(loaders.train, loaders.valid)
         test = score_test(spec, parts, encoders, trainer, job.base, run, events)
     return finish(job, run, watcher, test, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def tracing(job: Job, trainer: Any) -> Iterator[None]:
+    """``--profile``: some steps are traced, and what they were spent on is told."""
+    if job.request.profile is None:
+        yield
+        return
+    from rechub_cli.trainers.trace import Traced, describe
+
+    traced = Traced(trainer, Path(job.request.profile), job.spec.trainer.precision)
+    try:
+        yield
+    finally:
+        for line in describe(traced.finish()):
+            job.events.emit("message", line)
+
+
+def check_trace(target: str, overwrite: bool) -> None:
+    from rechub_cli.data.writers import check_target
+
+    if target == "-":
+        raise UsageError("--profile names a file; a trace cannot go to standard output")
+    check_target(Path(target), overwrite)
 
 
 def finish(job: Job, run: Run, watcher: RunWatcher, test: dict[str, float], seconds: float) -> TrainOutcome:

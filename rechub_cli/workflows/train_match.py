@@ -25,6 +25,7 @@ from rechub_cli.workflows.train import (
     describe_model,
     finish,
     import_torch_meanwhile,
+    tracing,
     train,
     warn_no_validation,
 )
@@ -85,7 +86,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
             trainer = match_trainer(spec, model, data, job.base, watcher, checkpoints)
             run.update(device=str(trainer.device), training=True)
             describe_model(model, trainer, events)
-            trainer.fit(batches, valid)
+            with tracing(job, trainer):
+                trainer.fit(batches, valid)
         test = compare(model, data, queries, job.base, watcher, run)
     return finish(job, run, watcher, test, time.monotonic() - started)
 
