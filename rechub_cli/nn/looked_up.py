@@ -18,6 +18,7 @@ from rechub_cli.kernels import loops
 from rechub_cli.nn.table import EmbeddingTable, Request, table_grad
 
 WORTH = 4  # occurrences of each distinct row from which this is the quicker way
+MOST = 32_768  # outputs of one call, whose sums are on the stack
 
 
 class LookedUp:
@@ -41,7 +42,7 @@ class LookedUp:
         """Whether the layers over this batch are quicker this way."""
         if request.pooled or request.listed is not None or dense.requires_grad:
             return False
-        if loops.usable(table.weight, request.ids) is None:
+        if loops.usable(table.weight, request.ids) is None or table.weight.dtype != torch.float32:
             return False
         grouped, _, _ = request.grouped()
         return 0 < WORTH * grouped.rows.numel() <= request.ids.numel()
@@ -51,7 +52,10 @@ class LookedUp:
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Tensor:
         """``F.linear`` of it: (B, outputs), bfloat16 under such an autocast."""
-        return _Linear.apply(self.table.weight, weight, bias, self)
+        if weight.shape[0] <= MOST:
+            return _Linear.apply(self.table.weight, weight, bias, self)
+        biases = [None] * len(weight.split(MOST)) if bias is None else bias.split(MOST)
+        return torch.cat([self.linear(*part) for part in zip(weight.split(MOST), biases, strict=True)], dim=1)
 
 
 class _Linear(torch.autograd.Function):

@@ -138,3 +138,13 @@ def test_the_installation_says_whether_it_has_them(monkeypatch):
     assert versions()["kernels"] == "compiled"
     monkeypatch.setenv("RECHUB_KERNELS", "0")
     assert versions()["kernels"] == "off (RECHUB_KERNELS=0)"
+
+
+def test_many_outputs_are_made_in_parts(monkeypatch):
+    from rechub_cli.nn import looked_up
+
+    batch, weight, bias = batch_of(300), torch.randn(50, 32), torch.randn(50)
+    (inputs,), _ = small_model().inputs.for_layers(batch)
+    whole = inputs.linear(weight, bias)
+    monkeypatch.setattr(looked_up, "MOST", 20)
+    assert torch.equal(inputs.linear(weight, bias), whole)
