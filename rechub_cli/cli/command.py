@@ -25,7 +25,18 @@ from rechub_cli.run.events import Event
 from rechub_cli.run.safe_text import printable, redacted
 
 BROKEN_PIPE, INTERRUPTED, INTERNAL = 141, 130, 70
-VARIABLES = ("RUNS_DIR", "DATA", "DEVICE", "LOG_FORMAT", "LOG_LEVEL", "PROGRESS", "PLUGINS", "DEBUG", "NO_COLOR")
+VARIABLES = (
+    "RUNS_DIR",
+    "DATA",
+    "DEVICE",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+    "PROGRESS",
+    "PLUGINS",
+    "DEBUG",
+    "NO_COLOR",
+    "KERNELS",
+)
 OUT_OF_MEMORY = "out of memory; use a smaller trainer.batch_size, embed_dim or max_vocab"
 
 _FLAGS: dict[str, Any] = {

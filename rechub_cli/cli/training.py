@@ -54,6 +54,16 @@ Resume = Annotated[
 AllowNewData = Annotated[
     bool, typer.Option("--allow-new-data", help="Go on though the data has changed.", show_default=False)
 ]
+
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="Trace 20 steps into FILE (Chrome JSON), and tell where their time goes.",
+        show_default=False,
+    ),
+]
 # flag -> (annotation, default), in the order of the help text
 FLAGS: Mapping[str, tuple[Any, Any]] = {
     "spec": (options.SpecFile, inspect.Parameter.empty),
@@ -76,6 +86,7 @@ FLAGS: Mapping[str, tuple[Any, Any]] = {
     "dry_run": (DryRun, False),
     "resume": (Resume, "never"),
     "allow_new_data": (AllowNewData, False),
+    "profile": (Profile, None),
     "overwrite": (options.Overwrite, False),
     "wait": (options.Wait, 0),
     "prometheus": (options.PrometheusFile, None),

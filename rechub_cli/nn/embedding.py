@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rechub_cli.batch import Batch, Jagged
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.fields import TableFields
+from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.numeric import NumberEmbedding
 from rechub_cli.nn.table import EmbeddingTable, Request
 from rechub_cli.schema import FIRST_UNSEEN, Feature, Schema
@@ -95,6 +96,7 @@ class FeatureEmbedding(nn.Module):
                 self.layouts[str(width)], self.tables[str(width)] = layout, layout.new_table(width, std)
         self._max_pooled = [feature.name for feature in pooled if feature.pooling == "max"]
         self._droppable = [(c, feature) for c, feature in enumerate(schema.sparse) if feature.id_dropout]
+        self._apart = len({feature.table for feature in ids}) == len(ids) and not schema.sequences
         ends = torch.tensor([0, *self.dims]).cumsum(0).tolist()
         self.spans = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.fields)}
 
@@ -139,6 +141,16 @@ class FeatureEmbedding(nn.Module):
         numbers, dense = self.numbers(batch.dense)
         flat = self._flat(answers, {**others, **numbers}, batch)
         return Embedded(flat, dense, sequences, self.spans, requests)
+
+    def looked_up(self, batch: Batch) -> LookedUp | None:
+        """The batch as the input of linear layers, never made; None where that is not possible or not quicker."""
+        if len(self.tables) != 1 or not self._apart or self.numbers.fields:
+            return None
+        ((layout, table),) = self._pairs(self.tables)
+        request = layout.request(self._dropped(batch.sparse), batch.sequences)
+        if not LookedUp.pays(table, request, batch.dense):
+            return None
+        return LookedUp(table, request, layout.offsets.long(), batch.dense)
 
     def _pairs(self, tables: nn.ModuleDict) -> list[tuple[TableFields, EmbeddingTable]]:
         pairs = [(layout, tables[width]) for width, layout in self.layouts.items()]

@@ -22,17 +22,26 @@ class ParallelLinear(nn.Module):
     """N linear layers as one batched product.
 
     Each starts as Glorot and Bengio's normal (2010), biases at zero; with ``batch_norm`` the norm's shift is the bias,
-    and in evaluation layer and norm are one product.
+    ``relu`` may follow, and in evaluation layer and norm are one product.
     Shape: inputs (B, C1), (B, C2), ... that all layers share, or (B, N, C), one for each -> (B, N, H).
     """
 
-    def __init__(self, n: int, in_dim: int, out_dim: int, *, bias: bool = True, batch_norm: bool = False) -> None:
+    def __init__(
+        self,
+        n: int,
+        in_dim: int,
+        out_dim: int,
+        *,
+        bias: bool = True,
+        batch_norm: bool = False,
+        relu: bool = False,
+    ) -> None:
         super().__init__()
         self.n, self.out_dim = n, out_dim
         self.weight = nn.Parameter(torch.empty(n, out_dim, in_dim))
         nn.init.normal_(self.weight, std=math.sqrt(2 / (in_dim + out_dim)))
         self.bias = nn.Parameter(torch.zeros(n * out_dim)) if bias and not batch_norm else None
-        self.norm = BatchNorm(n * out_dim) if batch_norm else None
+        self.norm = BatchNorm(n * out_dim, relu=relu) if batch_norm else None
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.norm is None:
@@ -41,7 +50,8 @@ class ParallelLinear(nn.Module):
             values = self._product(inputs, self.weight, None)
             return self.norm(values.flatten(1)).view_as(values)
         scale, shift = self.norm.scale_and_shift()
-        return self._product(inputs, self.weight * scale.view(self.n, self.out_dim, 1), shift)
+        values = self._product(inputs, self.weight * scale.view(self.n, self.out_dim, 1), shift)
+        return values.relu_() if self.norm.relu else values
 
     def _product(self, inputs: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
         if inputs[0].dim() == 2:
@@ -80,9 +90,13 @@ class ParallelMLP(nn.Module):
             raise SpecError(f"dropout: the share of dropped values is at least 0 and less than 1, got {dropout}")
         self.n, width = n, in_dim
         self.layers, self.activations = nn.ModuleList(), nn.ModuleList()
+        normed_relu = batch_norm and activation == "relu"
         for dim in hidden_dims:
-            self.layers.append(ParallelLinear(n, width, dim, batch_norm=batch_norm))
-            self.activations.append(make_activation(activation, n * dim))
+            self.layers.append(ParallelLinear(n, width, dim, batch_norm=batch_norm, relu=normed_relu))
+            activate = nn.Identity() if normed_relu else make_activation(activation, n * dim)
+            if isinstance(activate, nn.ReLU):
+                activate.inplace = False  # in place on a view, its gradient would be copied three times
+            self.activations.append(activate)
             width = dim
         self.dropout = Dropout(dropout) if dropout else None
         self.output = None if out_dim is None else ParallelLinear(n, width, out_dim)
@@ -97,7 +111,8 @@ class ParallelMLP(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         for layer, activate in zip(self.layers, self.activations, strict=True):
             values = layer(*inputs)
-            values = activate(values.flatten(1)).view_as(values)
+            if not isinstance(activate, nn.Identity):
+                values = activate(values.flatten(1)).view_as(values)
             inputs = (values if self.dropout is None else self.dropout(values),)
         if self.output is None:
             return inputs[0]

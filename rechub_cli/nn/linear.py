@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from rechub_cli.batch import Batch
 from rechub_cli.nn.embedding import Embedded, FeatureEmbedding
+from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.norm import BatchNorm
 from rechub_cli.schema import Schema
 
 
-def concat_linear(inputs: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
+def concat_linear(inputs: Sequence[Tensor | LookedUp], weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` of the concatenation of the inputs (B, C1), (B, C2), ..., which is never made."""
-    parts = [part for part in inputs if part.shape[1]]
+    if isinstance(inputs[0], LookedUp):
+        return inputs[0].linear(weight, bias)
+    parts = [part for part in inputs if isinstance(part, Tensor) and part.shape[1]]
     if len(parts) == 1:
         return F.linear(parts[0], weight, bias)
     weights = weight.split([part.shape[1] for part in parts], dim=1)
@@ -43,21 +46,22 @@ class ConcatLinear(nn.Linear):
 
 
 class NormedLinear(ConcatLinear):
-    """A ConcatLinear and its batch norm; in evaluation the two are one product.
+    """A ConcatLinear and its batch norm, and a ReLU where asked for; in evaluation layer and norm are one product.
 
     It has no bias, because the norm has one.
     Shape: (B, C1), (B, C2), ... with C1 + C2 + ... = in_features -> (B, out_features).
     """
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, *, relu: bool = False) -> None:
         super().__init__(in_features, out_features, bias=False)
-        self.norm = BatchNorm(out_features)
+        self.norm = BatchNorm(out_features, relu=relu)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.training:
             return self.norm(super().forward(*inputs))
         scale, shift = self.norm.scale_and_shift()
-        return concat_linear(inputs, self.weight * scale[:, None], shift)
+        values = concat_linear(inputs, self.weight * scale[:, None], shift)
+        return values.relu_() if self.norm.relu else values
 
 
 class LogitHead(ConcatLinear):

@@ -39,8 +39,9 @@ class MLP(nn.Module):
         hidden: list[nn.Module] = []
         width = in_dim
         for dim in hidden_dims:
-            hidden.append(NormedLinear(width, dim) if batch_norm else ConcatLinear(width, dim))
-            hidden.append(make_activation(activation, dim))
+            normed_relu = batch_norm and activation == "relu"
+            hidden.append(NormedLinear(width, dim, relu=normed_relu) if batch_norm else ConcatLinear(width, dim))
+            hidden.append(nn.Identity() if normed_relu else make_activation(activation, dim))
             if dropout:
                 hidden.append(Dropout(dropout))
             width = dim

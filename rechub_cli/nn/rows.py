@@ -2,7 +2,8 @@
 
 A popular id occurs thousands of times in a batch. Its gradient is the sum over those occurrences, so they are
 brought together once: a radix sort of the int32 ids, then one ``embedding_bag`` over the sorted occurrences as segment
-sum. Both are several times faster than ``torch.unique`` and ``index_add_``, and sums are always taken in one order.
+sum. Both are several times faster than ``torch.unique`` and ``index_add_``, and sums are always taken in one order,
+that of a stable sort, whether ``rechub_cli.kernels`` sort or torch does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from rechub_cli.kernels import loops
 
 BLOCK_VALUES = 65_536  # 256 KiB of each tensor that an optimizer reads
 
@@ -28,7 +31,10 @@ class Grouped:
 
 def group(ids: Tensor) -> Grouped:
     """Group ids (n,) of any integer type; int32 sorts fastest."""
-    ordered, order = torch.sort(ids)
+    compiled = loops.group_ids(ids)
+    if compiled is not None:
+        return Grouped(*compiled)
+    ordered, order = torch.sort(ids, stable=True)
     rows, counts = torch.unique_consecutive(ordered, return_counts=True)
     return Grouped(rows.long(), order, counts.cumsum(0).sub_(counts))
 
@@ -52,14 +58,13 @@ def sparse_rows(grad: Tensor) -> tuple[Tensor, Tensor]:
     return grouped.rows, segment_sum(values, grouped.order, grouped.starts)
 
 
-def row_blocks(grad: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The rows and values of a sparse gradient, a block at a time on a CPU.
+def row_blocks(rows: Tensor, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows (U,) and their values (U, E), a block at a time on a CPU.
 
     A block is small enough for its rows and their moments to stay in the cache between reading and writing them back:
     that makes an update up to three times as fast.
     """
-    rows, values = sparse_rows(grad)
-    size = BLOCK_VALUES // values.shape[1] + 1 if grad.device.type == "cpu" else max(rows.numel(), 1)
+    size = BLOCK_VALUES // values.shape[1] + 1 if values.device.type == "cpu" else max(rows.numel(), 1)
     yield from zip(rows.split(size), values.split(size), strict=True)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rechub_cli.batch import Jagged
+from rechub_cli.kernels import loops
 from rechub_cli.nn.rows import Grouped, group, segment_sum, sparse_grad
 from rechub_cli.schema import FIRST_UNSEEN
 
@@ -66,14 +67,16 @@ class _Answer(torch.autograd.Function):
     """Rows and pooled rows, laid out as a model wants them, in one node: nothing between is kept or copied."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, request: Request, padding: Tensor, sparse: bool) -> tuple[Tensor, Tensor]:
-        ctx.request, ctx.padding, ctx.sparse, ctx.shape = request, padding, sparse, weight.shape
+    def forward(ctx: Any, weight: Tensor, request: Request, table: EmbeddingTable) -> tuple[Tensor, Tensor]:
+        ctx.request, ctx.table = request, table
         size, plain = request.ids.shape
         ids = request.ids
         if request.pooled:  # the places of pooled fields are filled in below
             ids = ids.new_zeros(size, plain + len(request.pooled))
             ids[:, :plain] = request.ids
-        fields = F.embedding(ids, weight)
+        fields = loops.gather_rows(weight, ids)
+        if fields is None:
+            fields = F.embedding(ids, weight)
         for column, (jagged, mode) in enumerate(request.pooled, start=plain):
             fields[:, column] = F.embedding_bag(
                 jagged.values, weight, jagged.offsets.to(jagged.values.dtype), mode=mode, include_last_offset=True
@@ -85,20 +88,23 @@ class _Answer(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, fields: Tensor, listed: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, fields: Tensor, listed: Tensor) -> tuple[Tensor, None, None]:
         grouped, source, weights = ctx.request.grouped()
-        grad = fields.reshape(-1, ctx.shape[1])
+        grad = fields.reshape(-1, ctx.table.dim)
         if ctx.request.listed is not None:
             grad = torch.cat([grad, listed])
         values = segment_sum(grad, source, grouped.starts, weights)
-        if grouped.rows.numel():  # padding rows stay as they are
-            place = torch.searchsorted(grouped.rows, ctx.padding).clamp_(max=grouped.rows.numel() - 1)
-            values.index_fill_(0, place[grouped.rows[place] == ctx.padding], 0.0)
-        if ctx.sparse:
-            grad = sparse_grad(grouped.rows, values, ctx.shape)
-        else:
-            grad = values.new_zeros(ctx.shape).index_copy_(0, grouped.rows, values)
-        return grad, None, None, None
+        return table_grad(ctx.table, grouped.rows, values), None, None
+
+
+def table_grad(table: EmbeddingTable, rows: Tensor, values: Tensor) -> Tensor:
+    """Values (U, E) of distinct rows as the gradient of the table's weight; those of padding rows become zero."""
+    if rows.numel():
+        place = torch.searchsorted(rows, table.padding).clamp_(max=rows.numel() - 1)
+        values.index_fill_(0, place[rows[place] == table.padding], 0.0)
+    if table.sparse_grad:
+        return sparse_grad(rows, values, table.weight.shape)
+    return values.new_zeros(table.weight.shape).index_copy_(0, rows, values)
 
 
 class EmbeddingTable(nn.Module):
@@ -158,7 +164,7 @@ class EmbeddingTable(nn.Module):
 
     def answer(self, request: Request) -> tuple[Tensor, Tensor]:
         """Fields (B, S + P, E) and listed rows (N, E); the pooled list of no ids is zero."""
-        return _Answer.apply(self.weight, request, self.padding, self.sparse_grad)
+        return _Answer.apply(self.weight, request, self)
 
     def rows(self, name: str) -> Tensor:
         """The rows of one feature (vocab_size, E): a view."""

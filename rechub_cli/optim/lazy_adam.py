@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rechub_cli.nn.rows import row_blocks
+from rechub_cli.kernels import loops
+from rechub_cli.nn.rows import row_blocks, sparse_rows
 
 
 class LazyAdam(torch.optim.Optimizer):
@@ -63,11 +64,16 @@ class LazyAdam(torch.optim.Optimizer):
         if not grad.is_sparse:
             _adam(grad.contiguous(), tensors, state["step"], options)
             return
-        for rows, values in row_blocks(grad):
-            parts = [F.embedding(rows, tensor) for tensor in tensors]
-            _adam(values, parts, state["step"], options)
+        rows, values = sparse_rows(grad)
+        if weight.device.type == "cpu":
+            settings = {name: options[name] for name in ("lr", "betas", "eps", "weight_decay")}
+            if loops.lazy_adam(rows, values, *tensors, step=state["step"].item(), **settings):
+                return
+        for some, their_values in row_blocks(rows, values):
+            parts = [F.embedding(some, tensor) for tensor in tensors]
+            _adam(their_values, parts, state["step"], options)
             for tensor, part in zip(tensors, parts, strict=True):
-                tensor.index_copy_(0, rows, part)
+                tensor.index_copy_(0, some, part)
 
 
 def _adam(grad: Tensor, tensors: Sequence[Tensor], step: Tensor, options: dict[str, Any]) -> None:

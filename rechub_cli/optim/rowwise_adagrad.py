@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rechub_cli.nn.rows import row_blocks
+from rechub_cli.kernels import loops
+from rechub_cli.nn.rows import row_blocks, sparse_rows
 
 
 class RowwiseAdagrad(torch.optim.Optimizer):
@@ -51,11 +52,15 @@ class RowwiseAdagrad(torch.optim.Optimizer):
         if not grad.is_sparse:
             _adagrad(weight, grad, total, options)
             return
-        for rows, values in row_blocks(grad):
-            part, part_total = F.embedding(rows, weight), total.index_select(0, rows)
-            _adagrad(part, values, part_total, options)
-            weight.index_copy_(0, rows, part)
-            total.index_copy_(0, rows, part_total)
+        rows, values = sparse_rows(grad)
+        settings = {name: options[name] for name in ("lr", "eps", "weight_decay")}
+        if loops.rowwise_adagrad(rows, values, weight, total, **settings):
+            return
+        for some, their_values in row_blocks(rows, values):
+            part, part_total = F.embedding(some, weight), total.index_select(0, some)
+            _adagrad(part, their_values, part_total, options)
+            weight.index_copy_(0, some, part)
+            total.index_copy_(0, some, part_total)
 
 
 def _adagrad(weight: Tensor, grad: Tensor, total: Tensor, options: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ class TrainRequest:
     default_device: str | None = None  # where the spec says nothing
     threads: int | None = None
     dry_run: bool = False
+    profile: str | None = None
     overwrite: bool = False
     resume: str = "never"  # auto, must
     allow_new_data: bool = False

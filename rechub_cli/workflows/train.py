@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,8 @@ def train(
     check_counts(limit_rows=request.limit_rows, threads=request.threads)
     if request.output == "-":
         raise UsageError("--output names the run directory; a run cannot go to standard output")
+    if request.profile is not None:
+        check_trace(request.profile, request.overwrite)
     with resuming.reopened(command, request, events, stop) as kept:
         if kept is None:
             check_output(request.output, request.overwrite or request.resume != "never", request.wait)
@@ -198,7 +200,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     if loaders.valid is None:
         warn_no_validation(events)
     with fitting.blaming_foreign(model, spec):
-        trainer.fit(loaders.train, loaders.valid)
+        with tracing(job, trainer):
+            trainer.fit(loaders.train, loaders.valid)
         keep_valid(run.path, loaders.valid)
         test = score_test(spec, parts, encoders, trainer, job.base, run, events)
     return finish(job, run, watcher, test, time.monotonic() - started)
@@ -214,6 +217,30 @@ def kept_encoder(job: Job, run: Run) -> Encoder | None:
         return Encoder.load(run.path / "encoder")
     except RunFailed as error:
         raise DataError(str(error)) from error
+
+
+@contextlib.contextmanager
+def tracing(job: Job, trainer: Any) -> Iterator[None]:
+    """``--profile``: some steps are traced, and what they were spent on is told."""
+    if job.request.profile is None:
+        yield
+        return
+    from rechub_cli.trainers.trace import Traced, describe
+
+    traced = Traced(trainer, Path(job.request.profile), job.spec.trainer.precision)
+    try:
+        yield
+    finally:
+        for line in describe(traced.finish()):
+            job.events.emit("message", line)
+
+
+def check_trace(target: str, overwrite: bool) -> None:
+    from rechub_cli.data.writers import check_target
+
+    if target == "-":
+        raise UsageError("--profile names a file; a trace cannot go to standard output")
+    check_target(Path(target), overwrite)
 
 
 def finish(job: Job, run: Run, watcher: RunWatcher, test: dict[str, float], seconds: float) -> TrainOutcome:

@@ -27,6 +27,7 @@ from rechub_cli.workflows.train import (
     finish,
     import_torch_meanwhile,
     kept_encoder,
+    tracing,
     train,
     warn_no_validation,
 )
@@ -98,7 +99,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
             keys = cache_keys(train=batches, **queries)
             run.update(device=str(trainer.device), training=True, cache=keys)
             describe_model(model, trainer, events)
-            trainer.fit(batches, valid)
+            with tracing(job, trainer):
+                trainer.fit(batches, valid)
         keep_valid(run.path, valid)
         events.tick(Progress("test", 0, None))
         test = compare(model, data, queries, job.base, watcher, run)

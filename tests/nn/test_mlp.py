@@ -31,7 +31,8 @@ def test_concat_linear_is_a_linear_layer_over_the_concatenation():
 def test_mlp_orders_linear_norm_activation_dropout_and_ends_linear():
     mlp = MLP(5, [4, 3], 2, batch_norm=True, dropout=0.5)
     kinds = [type(layer) for layer in mlp.hidden]
-    assert kinds == [NormedLinear, nn.ReLU, Dropout] * 2
+    assert kinds == [NormedLinear, nn.Identity, Dropout] * 2  # the norm's own ReLU
+    assert all(layer.norm.relu for layer in mlp.hidden[::3])
     assert mlp(torch.randn(7, 5)).shape == (7, 2)
     assert (mlp.out_dim, MLP(5, [4, 3]).out_dim, MLP(5, []).out_dim) == (2, 3, 5)
 

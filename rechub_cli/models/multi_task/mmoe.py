@@ -42,6 +42,7 @@ class MMoE(nn.Module):
         super().__init__()
         at_least_one(n_experts=n_experts)
         self.schema, self.write_gates = schema, write_gates
+        self.linear_inputs = bool(expert_hidden_dims)  # experts and gates start with a linear layer
         n_tasks = max(1, len(schema.tasks))
         layers: dict[str, Any] = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
         self.inputs = TaskInputs(schema, task_features, "mmoe")
@@ -53,7 +54,7 @@ class MMoE(nn.Module):
         return self.experts.last_parameters()
 
     def forward(self, batch: Batch) -> Output:
-        shared, own = self.inputs(batch)
+        shared, own = self.inputs.for_layers(batch) if self.linear_inputs else self.inputs(batch)
         gates = self.gates(*shared)
         logits = self.towers(mix(gates, self.experts(*shared)), own)
         return Output(logits, extras=named_gates("gate", self.schema.labels, gates) if self.write_gates else {})

@@ -1,0 +1,177 @@
+"""The compiled loops as functions of tensors.
+
+``kernels.c`` knows neither Python nor torch: it is given addresses. Without it, or with ``RECHUB_KERNELS=0``, callers
+take their path through torch's operators, which gives the same numbers to within rounding. Everything here asks for
+contiguous CPU tensors, and its results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rechub_cli.kernels import compiled_path
+
+_int, _i64, _double, _at = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+_SIGNATURES: dict[str, tuple[list[type], type | None]] = {
+    "set_parallel": ([_at], None),
+    "group_ids": ([_at, _i64, _at, _at, _at], _i64),
+    "place_rows": ([_at, _i64, _at, _at, _i64, _at, _i64, _at, _at], None),
+    "gather_rows": ([_at, _i64, _i64, _at, _i64, _at, _int], _int),
+    "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
+    "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
+    "looked_up_linear": ([_int, *[_at] * 16, _int, _int], None),
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled loops; None where there are none."""
+    path = compiled_path()
+    if path is None:
+        return None
+    try:
+        found = ctypes.CDLL(str(path))
+        for name, (arguments, result) in _SIGNATURES.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = arguments, result
+    except (OSError, AttributeError):  # of another system, or of another version
+        return None
+    entry = _openmp_entry()
+    if entry is not None:
+        found.set_parallel(entry)
+    return found
+
+
+def usable(*tensors: Tensor) -> ctypes.CDLL | None:
+    """The compiled loops, if these are tensors for them: on the CPU and contiguous."""
+    if all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
+        return library()
+    return None
+
+
+def group_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Of int32 ids (n,): distinct ids (U,), occurrences (n,) by rising id, and where each id's start (U,): int64."""
+    loops = usable(ids)
+    if loops is None or ids.dtype != torch.int32:
+        return None
+    n = ids.numel()
+    order, rows, starts = (torch.empty(n, dtype=torch.int64) for _ in range(3))
+    found = loops.group_ids(ids.data_ptr(), n, order.data_ptr(), rows.data_ptr(), starts.data_ptr())
+    return None if found < 0 else (rows[:found], order, starts[:found])
+
+
+def gather_rows(table: Tensor, ids: Tensor) -> Tensor | None:
+    """``table[ids]`` for float32 rows (V, E) and int32 ids of any shape."""
+    loops = usable(table, ids)
+    if loops is None or ids.dtype != torch.int32 or table.dtype != torch.float32:
+        return None
+    out = torch.empty(*ids.shape, table.shape[1])
+    wrong = loops.gather_rows(
+        ids.data_ptr(), ids.numel(), table.shape[1], table.data_ptr(), table.shape[0], out.data_ptr(), _threads()
+    )
+    return None if wrong else out  # torch's own operator tells what is wrong
+
+
+def lazy_adam(
+    rows: Tensor,
+    grads: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    *,
+    step: float,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> bool:
+    """Adam in place on the distinct ``rows`` (U,) of (V, E) tensors; False where torch has to do it."""
+    loops = usable(rows, grads, weight, mean, square)
+    if loops is None or any(tensor.dtype != torch.float32 for tensor in (grads, weight, mean, square)):
+        return False
+    addresses = (weight.data_ptr(), mean.data_ptr(), square.data_ptr())
+    loops.lazy_adam(
+        *(rows.data_ptr(), grads.data_ptr(), rows.numel(), grads.shape[1], *addresses),
+        *(step, lr, *betas, eps, weight_decay, _threads()),
+    )
+    return True
+
+
+def rowwise_adagrad(
+    rows: Tensor, grads: Tensor, weight: Tensor, total: Tensor, *, lr: float, eps: float, weight_decay: float
+) -> bool:
+    """Row-wise Adagrad in place on the distinct ``rows`` (U,) of (V, E); False where torch has to do it."""
+    loops = usable(rows, grads, weight, total)
+    if loops is None or any(tensor.dtype != torch.float32 for tensor in (grads, weight, total)):
+        return False
+    loops.rowwise_adagrad(
+        *(rows.data_ptr(), grads.data_ptr(), rows.numel(), grads.shape[1], weight.data_ptr(), total.data_ptr()),
+        *(lr, eps, weight_decay, _threads()),
+    )
+    return True
+
+
+def place_rows(rows: Tensor, order: Tensor, starts: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
+    """Of grouped ids: each occurrence's place among the distinct rows, int32 (n,); each field's first row (F + 1,).
+
+    ``fields`` (F,): the first row of each field, rising.
+    """
+    loops = library()
+    assert loops is not None
+    slot, first = torch.empty(order.numel(), dtype=torch.int32), torch.empty(fields.numel() + 1, dtype=torch.int64)
+    loops.place_rows(
+        *(order.data_ptr(), order.numel(), rows.data_ptr(), starts.data_ptr(), rows.numel()),
+        *(fields.data_ptr(), fields.numel(), slot.data_ptr(), first.data_ptr()),
+    )
+    return slot, first
+
+
+def looked_up_linear(
+    inputs: Any,  # an nn.looked_up.LookedUp
+    table: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    turned: Tensor,
+    out: Tensor,
+    row_gradient: Tensor | None = None,
+    weight_gradient: Tensor | None = None,
+) -> None:
+    """One pass of ``nn.looked_up``.
+
+    Forwards it writes ``out`` and ``turned``, the weight transposed; backwards, where the gradients are given, it reads
+    both, ``out`` as the gradient, and adds to ``row_gradient`` (U, E).
+    """
+    loops = library()
+    assert loops is not None
+    backward, grouped, dense = row_gradient is not None, inputs.grouped, inputs.dense
+    products = out if backward else out.new_empty(grouped.rows.numel(), out.shape[1])
+    shape = (inputs.size, inputs.fields, table.shape[1], dense.shape[1], out.shape[1], grouped.rows.numel())
+    tensors = (grouped.rows, inputs.first, grouped.order, grouped.starts, inputs.slot, table, weight, bias, dense)
+    turned_gradient = torch.empty_like(turned) if backward else None
+    written = (turned, products, out, row_gradient, turned_gradient, weight_gradient)
+    loops.looked_up_linear(
+        *(backward, (ctypes.c_int64 * 6)(*shape)),
+        *(None if tensor is None else tensor.data_ptr() for tensor in (*tensors, *written)),
+        *(out.dtype == torch.bfloat16, _threads()),
+    )
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def _openmp_entry() -> int | None:
+    """Address of what starts a parallel region of the OpenMP that torch is linked to: one pool of threads for both."""
+    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        torch_cpu = ctypes.CDLL(str(path), mode=ctypes.DEFAULT_MODE | os.RTLD_NOLOAD)
+        return ctypes.cast(torch_cpu.GOMP_parallel, ctypes.c_void_p).value
+    except (OSError, AttributeError):  # a build of torch without it: one thread
+        return None

@@ -1,0 +1,150 @@
+"""The compiled loops say what torch's operators say; skipped where the installation has none."""
+
+import pytest
+import torch
+
+from rechub_cli.batch import Batch
+from rechub_cli.kernels import loops
+from rechub_cli.models.multi_task.mmoe import MMoE
+from rechub_cli.nn.rows import group, sparse_grad
+from rechub_cli.nn.tasks import TaskInputs
+from rechub_cli.optim import LazyAdam, RowwiseAdagrad
+from rechub_cli.schema import Feature, Schema, Task
+
+pytestmark = pytest.mark.skipif(loops.library() is None, reason="no compiled loops here")
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Call a function on torch's own path."""
+
+    def call(function):
+        with monkeypatch.context() as patch:
+            patch.setattr(loops, "library", lambda: None)
+            return function()
+
+    return call
+
+
+@pytest.mark.parametrize("high", [1, 2, 3000, 2**31 - 1])
+def test_ids_are_grouped_exactly_as_torch_groups_them(without, high):
+    ids = torch.randint(0, high, (5000,), dtype=torch.int32)
+    ours, theirs = group(ids), without(lambda: group(ids))
+    for name in ("rows", "order", "starts"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name))
+
+
+def test_nothing_and_negative_ids_are_grouped_too():
+    assert group(torch.empty(0, dtype=torch.int32)).rows.numel() == 0
+    assert group(torch.tensor([3, -1, 3], dtype=torch.int32)).rows.tolist() == [-1, 3]
+
+
+def test_rows_are_gathered_bit_for_bit_and_a_wrong_id_is_torchs_to_tell():
+    table = torch.randn(50, 7)
+    ids = torch.randint(0, 50, (33, 3), dtype=torch.int32)
+    assert torch.equal(loops.gather_rows(table, ids), table[ids.long()])
+    for wrong in (50, -1):
+        assert loops.gather_rows(table, torch.tensor([wrong], dtype=torch.int32)) is None
+    assert loops.gather_rows(table.t(), ids) is None  # not contiguous
+
+
+def moved(make, steps=20, width=5):
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(400, width))
+    optimizer = make([weight])
+    for _ in range(steps):
+        rows = torch.randperm(400)[:150].sort().values
+        weight.grad = sparse_grad(rows, torch.randn(150, width), weight.shape)
+        optimizer.step()
+    return [weight.detach(), *(value for value in optimizer.state[weight].values())]
+
+
+@pytest.mark.parametrize("width", [1, 5, 16])
+@pytest.mark.parametrize("make", [LazyAdam, RowwiseAdagrad])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_an_optimizer_moves_as_on_torchs_path(without, make, decay, width):
+    ours = moved(lambda params: make(params, weight_decay=decay), width=width)
+    theirs = without(lambda: moved(lambda params: make(params, weight_decay=decay), width=width))
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_an_update_has_the_same_bytes_whatever_the_number_of_threads():
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(moved(LazyAdam, width=300))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found[0], other, strict=True))
+
+
+def small_model():
+    torch.manual_seed(1)
+    features = [Feature(f"f{i}", "sparse", 6, 10 + i) for i in range(5)] + [
+        Feature("x", "dense"),
+        Feature("y", "dense"),
+    ]
+    schema = Schema(tuple(features), (Task("a", "classification"), Task("b", "classification")))
+    return MMoE(schema, n_experts=3, expert_hidden_dims=(20, 8), tower_hidden_dims=(4,), dropout=0.0)
+
+
+def batch_of(n):
+    torch.manual_seed(2)
+    sparse = torch.stack([torch.randint(0, 10 + i, (n,), dtype=torch.int32) for i in range(5)], dim=1)
+    return Batch(sparse, torch.randn(n, 2), {}, torch.empty(n, 0))
+
+
+def gradients(model, batch, half):
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        logits = model(batch).logits
+    (logits * torch.arange(1.0, logits.numel() + 1).sin().view_as(logits)).sum().backward()
+    return [logits.detach(), *(parameter.grad for parameter in model.parameters())]
+
+
+def errors(found, truth):
+    return [
+        ((mine - other).norm() / other.norm().clamp_min(1e-6)).item() for mine, other in zip(found, truth, strict=True)
+    ]
+
+
+def test_layers_over_looked_up_rows_have_the_values_and_gradients_of_the_dense_product(without):
+    batch = batch_of(300)
+    (looked_up,), own = small_model().inputs.for_layers(batch)
+    assert type(looked_up).__name__ == "LookedUp"
+    assert own is None
+    truth = without(lambda: gradients(small_model(), batch, half=False))
+    full = errors(gradients(small_model(), batch, half=False), truth)
+    assert max(full) < 2e-5
+    half = errors(gradients(small_model(), batch, half=True), truth)
+    dense = errors(without(lambda: gradients(small_model(), batch, half=True)), truth)
+    assert sum(half) < 1.2 * sum(dense)
+
+
+def test_rows_that_hardly_repeat_are_looked_up_as_ever():
+    inputs = TaskInputs(small_model().schema, None, "mmoe")
+    parts, _ = inputs.for_layers(batch_of(8))
+    assert all(isinstance(part, torch.Tensor) for part in parts)
+    inputs.eval()
+    parts, _ = inputs.for_layers(batch_of(300))
+    assert all(isinstance(part, torch.Tensor) for part in parts)
+
+
+def test_the_installation_says_whether_it_has_them(monkeypatch):
+    from rechub_cli.workflows.version import versions
+
+    assert versions()["kernels"] == "compiled"
+    monkeypatch.setenv("RECHUB_KERNELS", "0")
+    assert versions()["kernels"] == "off (RECHUB_KERNELS=0)"
+
+
+def test_many_outputs_are_made_in_parts(monkeypatch):
+    from rechub_cli.nn import looked_up
+
+    batch, weight, bias = batch_of(300), torch.randn(50, 32), torch.randn(50)
+    (inputs,), _ = small_model().inputs.for_layers(batch)
+    whole = inputs.linear(weight, bias)
+    monkeypatch.setattr(looked_up, "MOST", 20)
+    assert torch.equal(inputs.linear(weight, bias), whole)
