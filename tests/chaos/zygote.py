@@ -91,7 +91,7 @@ def serve(modules: Sequence[str]) -> None:
     for module in modules:
         __import__(module)
     for found in pkgutil.walk_packages(rechub_cli.__path__, "rechub_cli."):
-        if "__main__" not in found.name and "testing" not in found.name:
+        if not {"__main__", "testing", "_compiled"} & {*found.name.split(".")}:  # compiled loops are no Python module
             __import__(found.name)
     tell({"ready": True})
     for line in sys.stdin:

@@ -67,7 +67,7 @@ def preload() -> None:
 
     torch.set_num_threads(1)
     for module in pkgutil.walk_packages(rechub_cli.__path__, "rechub_cli."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "_compiled")):  # compiled loops are no Python module
             importlib.import_module(module.name)
     for kind in plugins.KINDS:
         plugins.names(kind)
