@@ -111,7 +111,7 @@ class Fit:
             job.result()
         self.n_rows += chunk.table.num_rows
         self.sample.add({name: sampled[name] for name in sorted(sampled)}, chunk.table.num_rows)
-        check_labels(chunk, self.plan)
+        labels.check_chunk(chunk, self.plan)
         self._check_memory()
 
     def _days(self, chunk: Chunk) -> np.ndarray:
@@ -268,14 +268,6 @@ def n_null(values: pa.Array | pa.ChunkedArray) -> int:
     """How many are null or NaN."""
     n = int(values.null_count)
     return n + (pc.sum(pc.is_nan(values)).as_py() or 0) if pa.types.is_floating(values.type) else n
-
-
-def check_labels(chunk: Chunk, plan: Plan) -> None:
-    """Every label and weight is looked at before any training."""
-    for name, label in plan.labels.items():
-        labels.encode_label(chunk, label.column or name, label)
-    for column in filter(None, (plan.weight, *plan.label_weights.values())):
-        labels.encode_weight(chunk, column)
 
 
 def moments_of(chunk: Chunk, column: str, feature: Datetime) -> pa.Array:

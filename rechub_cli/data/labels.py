@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rechub_cli.data import ids
+from rechub_cli.data.chunk import CHUNK_ROWS
 from rechub_cli.errors import DataError
 from rechub_cli.spec.model import Label
 
 if TYPE_CHECKING:
-    from rechub_cli.data.chunk import Chunk
+    from rechub_cli.data.chunk import Chunk, Rows
+    from rechub_cli.data.plan import Plan
 
 _COMPARISONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     ">=": np.greater_equal,
@@ -26,6 +28,27 @@ _COMPARISONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "<": np.less,
 }
 _RULE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
+
+
+def check(rows: Rows, plan: Plan, progress: Callable[[int], None]) -> None:
+    """Look at the labels and weights of all rows, and at no other column; ``progress`` is told the rows so far.
+
+    Raises:
+        DataError: a value that is no label or no weight, with its file and row.
+    """
+    done = 0
+    for chunk in rows.tables(plan.label_columns, CHUNK_ROWS):
+        check_chunk(chunk, plan)
+        done += len(chunk)
+        progress(done)
+
+
+def check_chunk(chunk: Chunk, plan: Plan) -> None:
+    """As ``check``."""
+    for name, label in plan.labels.items():
+        encode_label(chunk, label.column or name, label)
+    for column in filter(None, (plan.weight, *plan.label_weights.values())):
+        encode_weight(chunk, column)
 
 
 def encode_label(chunk: Chunk, column: str, label: Label) -> np.ndarray:

@@ -18,6 +18,7 @@ from rechub_cli.run.events import Event, Progress
 PHASES = {
     "reading": "reading",
     "counting": "reading",
+    "checking": "reading",
     "sorting": "reading",
     "keeping": "reading",
     "encoding": "encoding",

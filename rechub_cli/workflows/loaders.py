@@ -50,9 +50,18 @@ class Loaders:
 
 
 def make_loaders(spec: Spec, parts: Parts, encoders: PartEncoders, cache: Path, events: Events, stop: Stop) -> Loaders:
-    """Encode what is not in the cache yet; tell what the data is like."""
+    """Encode what is not in the cache yet; tell what the data is like.
+
+    Raises:
+        DataError: a label or a weight of any part is bad, so that none is found only after training.
+    """
+    from rechub_cli.data import labels
     from rechub_cli.data.cache import build_or_open
 
+    for name, part in (("valid", parts.valid if spec.data.cache == "off" else None), ("test", parts.test)):
+        if part is not None:  # the others are read whole before training
+            told = reading(events, stop, f"checking {name}", part.count_rows())
+            labels.check(part, encoders.encoder.plan, told)
     found: dict[str, Iterable[Any]] = {}
     rows: dict[str, int | None] = {}
     for name, part in (("valid", parts.valid), ("train", parts.train)):

@@ -31,6 +31,13 @@ def test_json_is_one_document_with_the_limits(here, tmp_path):
     assert found["plugins"]["models"] > 20
 
 
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_it_tells_whether_the_compiled_loops_are_in_use(here, tmp_path, value):
+    ended = here("doctor", "--json", cwd=tmp_path, RECHUB_KERNELS=value)
+    kernels = json.loads(ended.out)["versions"]["kernels"]
+    assert kernels == "off (RECHUB_KERNELS=0)" if value == "0" else kernels.startswith(("compiled", "not built"))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_runs_folder_that_cannot_be_written_is_a_fault(here, tmp_path):
     tmp_path.chmod(0o500)

@@ -45,6 +45,13 @@ def test_values_of_the_environment_are_hidden_wherever_they_stand(monkeypatch):
     assert redacted("cannot log in with correct horse") == "cannot log in with ***"
 
 
+def test_the_folders_of_the_shell_are_no_passwords(monkeypatch):
+    for name in ("PWD", "OLDPWD"):
+        monkeypatch.setenv(name, f"/data/{name.lower()}")
+    monkeypatch.setenv("DB_PWD", "/data/dbpwd")
+    assert redacted("/data/pwd/x and /data/oldpwd/x, not /data/dbpwd") == "/data/pwd/x and /data/oldpwd/x, not ***"
+
+
 def test_data_hides_texts_under_telling_keys_but_not_what_columns_are_called():
     spec = {
         "features": {"token": {"type": "history", "where": {"key": "a"}}},

@@ -12,7 +12,12 @@ def test_a_run_tells_its_phase_and_how_long_each_took(tmp_path):
     def told() -> dict:
         return json.loads((tmp_path / "run" / "run.json").read_text())
 
-    for phase, expected in (("reading", "reading"), ("sorting the log", "reading"), ("encoding valid", "encoding")):
+    for phase, expected in (
+        ("reading", "reading"),
+        ("sorting the log", "reading"),
+        ("checking test", "reading"),
+        ("encoding valid", "encoding"),
+    ):
         status.tick(Progress(phase, 1, 2))
         assert told()["phase"] == expected
         time.sleep(0.01)
