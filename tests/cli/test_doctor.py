@@ -62,6 +62,10 @@ def test_a_broken_plugin_of_others_is_a_warning(here, tmp_path, monkeypatch):
         return [*found, broken] if wanted.get("group") == "rechub.models" else found
 
     monkeypatch.setattr(registry, "entry_points", more)
-    found = json.loads(here("doctor", "--json", cwd=tmp_path).out)
+    registry._installed.cache_clear()
+    try:
+        found = json.loads(here("doctor", "--json", cwd=tmp_path).out)
+    finally:
+        registry._installed.cache_clear()
     assert found["ok"] is True
     assert any("nope" in warning for warning in found["warnings"])
