@@ -66,7 +66,7 @@ class Roles:
         who = self.user or self.item
         if who is None:
             return True
-        order = pc.sort_indices(table, [(self.time.name, "ascending")])
+        order = pc.sort_indices(table[self.time.name])
         names = table[who.name].cast(plain(table.schema.field(who.name).type)).take(order)
         cut = int(0.9 * len(names))
         return bool(pc.mean(pc.is_in(names[cut:], pc.unique(names[:cut])).cast(pa.int8())).as_py() >= 0.5)

@@ -181,8 +181,13 @@ def same_thing(table: pa.Table, one: Column, other: Column) -> bool:
     most = max(one.distinct, other.distinct)
     if min(one.distinct, other.distinct) < 0.9 * most or one.name == other.name:
         return False
-    pairs = table.select([one.name, other.name]).group_by([one.name, other.name]).aggregate([]).num_rows
-    return bool(pairs <= 1.1 * most)
+    return bool(pairs(table, one.name, other.name).num_rows <= 1.1 * most)
+
+
+def pairs(table: pa.Table, one: str, other: str) -> pa.Table:
+    """The different pairs of two columns, as ``one`` and ``other``: Arrow takes a name such as ``.a`` for a path."""
+    both = table.select([one, other]).rename_columns(["one", "other"])
+    return both.group_by(["one", "other"]).aggregate([])
 
 
 def number_options(column: Column) -> dict[str, Any]:
