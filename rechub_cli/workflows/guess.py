@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from rechub_cli.data.types import plain
 from rechub_cli.errors import UsageError
-from rechub_cli.workflows.profile import Column, number_options, same_thing, words
+from rechub_cli.workflows.profile import SINGLE, Column, number_options, same_thing, words
 
 # Names, the likeliest first. Outcomes other than the label are known only after the fact, so they are no features.
 # fmt: off
@@ -66,7 +66,7 @@ class Roles:
         who = self.user or self.item
         if who is None:
             return True
-        order = pc.sort_indices(table, [(self.time.name, "ascending")])
+        order = pc.sort_indices(table[self.time.name])
         names = table[who.name].cast(plain(table.schema.field(who.name).type)).take(order)
         cut = int(0.9 * len(names))
         return bool(pc.mean(pc.is_in(names[cut:], pc.unique(names[:cut])).cast(pa.int8())).as_py() >= 0.5)
@@ -117,7 +117,7 @@ def roles(columns: list[Column], table: pa.Table, label: str | None = None, seve
 
 def can_be_id(column: Column) -> bool:
     """Whether its cells hold one value each."""
-    return column.kind in ("string", "integer", "float", "bool", "timestamp", "date")
+    return column.kind in SINGLE
 
 
 def _can_be_label(column: Column) -> bool:
@@ -201,8 +201,10 @@ def feature(
         return None, "left out: an outcome, known only after the fact"
     if column.kind == "list":
         return _list(column, columns, table)
-    if column.distinct == 0:
+    if not column.present:
         return None, "left out: always missing"
+    if column.kind not in SINGLE:
+        return None, f"left out: values of type {column.type} have no feature yet"
     if column.distinct == 1 and not column.missing:
         return None, "left out: always the same value"
     unit = column.epoch()
@@ -219,8 +221,6 @@ def feature(
         low, high = column.quantiles(0, 1)
         note = f"{low:g} to {high:g}" + (f", {_missing(column)}" if column.missing else "")
         return {"type": "dense", **number_options(column)}, note
-    if column.kind not in ("integer", "string", "bool"):
-        return None, f"left out: values of type {column.type} have no feature yet"
     if column.is_free_text():
         return None, f"left out: text to be read; {note}"
     if column.kind == "string":

@@ -16,7 +16,7 @@ from rechub_cli.data.types import plain
 from rechub_cli.errors import RechubError, UsageError
 from rechub_cli.workflows.guess import ITEMS, OUTCOMES, TIMES, USERS, Roles, feature, label_options
 from rechub_cli.workflows.init import FEW_ROWS, LOOK_AT, aligned, flow, relative, scalar, stem_words
-from rechub_cli.workflows.profile import Column, without_dictionaries, words
+from rechub_cli.workflows.profile import Column, pairs, without_dictionaries, words
 
 SESSIONS = ("session_id", "session")  # who has what, where nobody signs in
 TABLES = {"items", "item", "products", "product", "movies", "books", "articles", "news", "videos", "songs", "tracks",
@@ -135,8 +135,8 @@ def belongs(column: Column, owner: Column, table: pa.Table) -> bool:
     """Whether the column says the same wherever the owner's id is the same."""
     if column.kind in ("list", "binary") or not column.distinct:
         return False
-    pairs = table.select([owner.name, column.name]).drop_null().group_by([owner.name, column.name]).aggregate([])
-    return pairs.num_rows <= ONE_EACH * pc.count_distinct(pairs[owner.name]).as_py()
+    met = pairs(table.select([owner.name, column.name]).drop_null(), owner.name, column.name)
+    return met.num_rows <= ONE_EACH * pc.count_distinct(met["one"]).as_py()
 
 
 def choices(label: Column, table: pa.Table) -> np.ndarray:
@@ -244,7 +244,7 @@ def label_of(log: Log, asked: str | None) -> list[str]:
 def training(log: Log) -> list[str]:
     user, item = log.user.name, log.item.name
     had = log.table.select([user, item]).filter(pa.array(log.chosen))
-    again = 1 - had.group_by([user, item]).aggregate([]).num_rows / max(had.num_rows, 1)
+    again = 1 - pairs(had, user, item).num_rows / max(had.num_rows, 1)
     seen, why = "true ", "no user has an item twice here: what was had is never a hit"
     if again > REPEATS:
         seen, why = "false", f"{again:.0%} of the rows are of an item that the user had before: it may be a hit again"

@@ -26,6 +26,7 @@ NUMBERS = {
 }
 MOMENTS = {"timestamp", "ts", "time", "datetime", "date", "day", "dt", "at"}
 # fmt: on
+SINGLE = ("string", "integer", "float", "bool", "timestamp", "date")  # kinds of one value a cell, which has an order
 SEPARATORS = "|;^,~ "
 EPOCH = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 SINCE, UNTIL = 631_152_000, 2_208_988_800  # 1990 and 2040, in seconds since 1970
@@ -44,7 +45,7 @@ class Column:
         kind: of its type, as ``data.types.kind`` names them; integral floats are integers.
         rows: how many were looked at.
         missing: how many of them are null, NaN or empty text.
-        values: the distinct values, in rising order (of text and numbers).
+        values: the distinct values, in rising order; none where the kind is not of SINGLE.
         counts: int64, how often each occurs.
     """
 
@@ -62,7 +63,7 @@ class Column:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         rows = len(column)
-        if of_kind in ("list", "binary") or pa.types.is_nested(column.type):
+        if of_kind not in SINGLE:
             empty = column.null_count
             return cls(name, of_kind, rows, empty, pa.array([], pa.null()), np.zeros(0, np.int64), column.type)
         if of_kind == "string":
@@ -181,8 +182,13 @@ def same_thing(table: pa.Table, one: Column, other: Column) -> bool:
     most = max(one.distinct, other.distinct)
     if min(one.distinct, other.distinct) < 0.9 * most or one.name == other.name:
         return False
-    pairs = table.select([one.name, other.name]).group_by([one.name, other.name]).aggregate([]).num_rows
-    return bool(pairs <= 1.1 * most)
+    return bool(pairs(table, one.name, other.name).num_rows <= 1.1 * most)
+
+
+def pairs(table: pa.Table, one: str, other: str) -> pa.Table:
+    """The different pairs of two columns, as ``one`` and ``other``: Arrow takes a name such as ``.a`` for a path."""
+    both = table.select([one, other]).rename_columns(["one", "other"])
+    return both.group_by(["one", "other"]).aggregate([])
 
 
 def number_options(column: Column) -> dict[str, Any]:

@@ -129,6 +129,13 @@ def test_films_and_their_ratings_train_at_once(tmp_path, here):
     assert (ended.code, ended.err) == (0, "")
 
 
+def test_names_that_begin_with_a_dot_are_names(first_spec):
+    columns = log(city=np.repeat(np.arange(USERS) % 5, EACH))
+    spec = first_spec(log={f".{name}": values for name, values in columns.items()})
+    assert (spec.user, spec.item, spec.time) == (".user_id", ".item_id", ".ts")
+    assert ".city" in spec.features
+
+
 def test_a_log_without_users_or_items_is_told_so(first_spec):
     columns = log()
     with pytest.raises(UsageError, match="which column is the item"):

@@ -6,6 +6,7 @@ import bz2
 import contextlib
 import datetime
 import decimal
+import functools
 import gzip
 import io
 import json
@@ -45,7 +46,8 @@ def _union(rng: random.Random, n: int) -> Any:
 
 
 def _ends(rng: random.Random, n: int) -> Any:
-    return pa.RunEndEncodedArray.from_arrays(pa.array([n], pa.int32()), pa.array([rng.choice([1, None])], pa.int64()))
+    ends, values = ([n], [rng.choice([1, None])]) if n else ([], [])
+    return pa.RunEndEncodedArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, pa.int64()))
 
 
 def _dictionary(rng: random.Random, n: int) -> Any:
@@ -299,17 +301,21 @@ def _encoded(rng: random.Random, data: bytes) -> bytes:
     )
 
 
+BOMBS = {
+    "zeros": b"\0",
+    "letters": b"x",
+    "lines": b"\n",
+    "cells": b"1,",
+    "quotes": b'"',
+    "brackets": b"[",
+    "rows": b"{}\n",
+}
+
+
+@functools.cache
 def bomb(kind: str) -> bytes:
     """A small file that becomes 400 MB."""
-    piece = {
-        "zeros": b"\0",
-        "letters": b"x",
-        "lines": b"\n",
-        "cells": b"1,",
-        "quotes": b'"',
-        "brackets": b"[",
-        "rows": b"{}\n",
-    }[kind]
+    piece = BOMBS[kind]
     sink = io.BytesIO()
     with gzip.GzipFile(fileobj=sink, mode="wb", compresslevel=1) as file:
         block = piece * (4_000_000 // len(piece))
@@ -318,11 +324,11 @@ def bomb(kind: str) -> bytes:
     return sink.getvalue()
 
 
-def broken_file(rng: random.Random, table: pa.Table, bombs: dict[str, bytes]) -> tuple[str, bytes]:
+def broken_file(rng: random.Random, table: pa.Table) -> tuple[str, bytes]:
     """Its suffix, and its content."""
     name = rng.choice([*FORMATS, "parquet", "csv"])
-    if bombs and rng.random() < 0.01:
-        return f"{rng.choice(['csv', 'jsonl', 'tsv'])}.gz", bombs[rng.choice(list(bombs))]
+    if rng.random() < 0.01:
+        return f"{rng.choice(['csv', 'jsonl', 'tsv'])}.gz", bomb(rng.choice(list(BOMBS)))
     if rng.random() < 0.75:
         table = broken_table(rng, table)
     try:

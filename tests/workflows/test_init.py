@@ -79,6 +79,7 @@ def test_a_float_is_a_number_even_with_few_values(first_spec):
         ([f"request-{i}" for i in range(N)], "nearly every row has its own"),
         ([f"http://example.com/{i % 500}" for i in range(N)], "text to be read"),
         ([[0.5] * (i % 3) for i in range(N)], "different lengths"),
+        ([b"\xff"] * N, "values of type binary have no feature yet"),
     ],
 )
 def test_a_column_without_use_stands_in_the_spec_as_a_comment(first_spec, values, why):
@@ -86,6 +87,14 @@ def test_a_column_without_use_stands_in_the_spec_as_a_comment(first_spec, values
     assert list(spec.features) == ["other"]
     (line,) = [line for line in text().splitlines() if line.startswith("  # column:")]
     assert why in line
+
+
+def test_values_without_an_order_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = pa.table({"click": CLICK, "month": pa.array([(1, 2, 3)] * N, pa.month_day_nano_interval())})
+    with pa.ipc.new_file("log.arrow", table.schema) as file:
+        file.write_table(table)
+    assert "left out: values of type month_day_nano_interval have no feature yet" in run(["log.arrow"])
 
 
 def test_a_second_name_of_the_items_is_left_out(first_spec):
