@@ -105,7 +105,7 @@ def test_after_growth_every_row_learns_as_if_training_had_gone_on(case):
     learn(two, batches(LARGE, 2))
     learn(three, batches(LARGE, 2))
     # The ends of a tensor are rounded by another kernel than its middle, and here ends are in other places.
-    close = {"rtol": 2e-6, "atol": 1e-7}
+    close = {"rtol": 1e-4, "atol": 1e-6}
     torch.testing.assert_close(grown.state_dict(), straight.state_dict(), **close)
     mine, theirs = three.optimization.state(), two.optimization.state()
     torch.testing.assert_close(mine["optimizers"], theirs["optimizers"], **close)
