@@ -196,13 +196,18 @@ def match(tmp_path_factory):
         ("env -i LC_ALL=POSIX", "init {data}/train.parquet <&-", "# "),
         ("env -i NO_COLOR=1 COLUMNS=20", "validate {data}/spec.yaml", "ok"),
         ("env -u HOME COLUMNS=20", "models ls <&- 2>&-", ""),
+        ("env -i LC_ALL=C PYTHONUTF8=0 NO_COLOR=1 COLUMNS=20", "train-ctr {data}/spec.yaml -o run {few} <&-", "run\n"),
+        ("env -i LC_ALL=C PYTHONUTF8=0 COLUMNS=20 RECHUB_RUNS_DIR={run}/..", "runs ls <&-", "run"),
+        ("env -i LC_ALL=POSIX", "publish {run} --as prod <&- 2>&-", "runs/prod\n"),
+        ("env -i HOME=/nowhere LC_ALL=C NO_COLOR=1 COLUMNS=20", "doctor <&-", "kernels"),
     ],
 )
 def test_any_environment_will_do(prefix, arguments, out, trained, data, match, tmp_path):
     import subprocess
 
-    arguments = arguments.format(run=trained[0], data=data, match=match)
-    script = f"exec {prefix} OMP_NUM_THREADS=1 {sys.executable} -m rechub_cli {arguments}"
+    few = "--epochs 1 --limit-rows 100"
+    command = f"{prefix} OMP_NUM_THREADS=1 {sys.executable} -m rechub_cli {arguments}"
+    script = "exec " + command.format(run=trained[0], data=data, match=match, few=few)
     ended = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, env=environment(), timeout=100, check=False
     )
@@ -210,7 +215,8 @@ def test_any_environment_will_do(prefix, arguments, out, trained, data, match, t
     assert ended.stdout.decode().startswith(out) or out in ended.stdout.decode()
     assert b"\x1b" not in ended.stdout + ended.stderr
     assert b"Traceback" not in ended.stderr
-    assert {path.name for path in tmp_path.iterdir()} <= {"s.csv", "v.npy", "v.npy.manifest.json", "v.ids.parquet"}
+    left = {"s.csv", "v.npy", "v.npy.manifest.json", "v.ids.parquet", "run", "latest", ".cache", "runs"}
+    assert {path.name for path in tmp_path.iterdir()} <= left
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])

@@ -156,6 +156,21 @@ def test_vectors_of_another_model_are_refused(recommended, run_of, tmp_path):
         recommended("dssm", embeddings=path)
 
 
+@pytest.mark.parametrize("file", ["v.parquet", "v.npy", "v", "v.faiss"])
+def test_new_vectors_beside_an_old_manifest_are_refused(recommended, run_of, tmp_path, file):
+    """What a kill leaves between the vectors and their manifest, or between their ids and the vectors."""
+    shard_rows = None if "." in file else 11
+    path = export(run_of("interests"), tmp_path / file, shard_rows=shard_rows)
+    manifest = tmp_path / f"{file}.manifest.json"
+    old = manifest.read_bytes()
+    export(run_of("dssm"), path, shard_rows=shard_rows, overwrite=True)
+    manifest.write_bytes(old)
+    how = "index" if file.endswith(".faiss") else "embeddings"
+    for name in ("dssm", "interests"):
+        with pytest.raises(DataError, match="is not the file that .*manifest.json describes; embed again"):
+            recommended(name, **{how: path})
+
+
 def test_files_that_are_not_what_their_manifest_says_are_refused(recommended, run_of, data, tmp_path):
     path = export(run_of("dssm"), tmp_path / "v.npy")
     changed = np.load(path)
