@@ -43,7 +43,7 @@ traps: .venv/.installed
 fuzz: .venv/.installed
 	for kind in specs files runs; do $(BIN)/python tests/fuzz/fuzz.py $$kind --seed $$(date +%j) --seconds $(FUZZ_SECONDS) --real-every 100 || exit 1; done
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
-	for target in spec encoder checkpoint; do $(BIN)/python tests/fuzz/coverage_guided.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	for target in spec encoder vocabulary checkpoint; do $(BIN)/python tests/fuzz/coverage_guided.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 clean:
 	rm -rf .venv build dist *.egg-info runs

@@ -90,7 +90,7 @@ class Index:
             self._whole = library.read_index(str(path))  # owns what follows
             self.labels = library.vector_to_array(self._whole.id_map).astype(np.int64)
             self._rows = library.downcast_index(self._whole.index)  # its answers are rows: places
-        except (RuntimeError, AttributeError) as error:
+        except (RuntimeError, AttributeError, MemoryError) as error:
             raise DataError(f"{path} is no index that rechub embed wrote: {_said(error)}") from error
         if self._whole.metric_type != library.METRIC_INNER_PRODUCT:
             raise DataError(f"{path} compares vectors by another metric than the inner product; embed again")

@@ -50,7 +50,7 @@ class Manifest:
 
         Raises:
             NoInput: there is none, or a file that it names is missing.
-            DataError: it is damaged, or a file is not the one it names.
+            DataError: it is damaged, a file is not the one it names, or there is one that it does not name.
         """
         path = beside(target)
         try:
@@ -70,6 +70,9 @@ class Manifest:
                 raise NoInput(f"{file} is missing, which {path} names; embed again")
             if _hash(file) != wanted:
                 raise DataError(f"{file} is not the file that {path} describes; embed again")
+        for file in sorted(target.glob("part-*")) if target.is_dir() else [target]:
+            if file not in files:
+                raise DataError(f"{path} does not name {file.name}; embed again")
         return manifest
 
 

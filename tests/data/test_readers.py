@@ -174,6 +174,12 @@ def test_broken_json_is_a_data_error_with_its_row(tmp_path, text, message):
         read(tmp_path / "a.jsonl")
 
 
+def test_json_without_lines_is_not_read_without_end(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": "' + b"x" * (72 << 20))
+    with pytest.raises(DataError, match="a line is longer than 64 MiB"):
+        JSONL().scan(File(tmp_path / "a.jsonl", "a.jsonl"))
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_arrow_files_and_streams_with_sliced_and_dictionary_columns(tmp_path, stream):
     whole = pa.table(

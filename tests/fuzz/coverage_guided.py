@@ -1,6 +1,6 @@
 """What readers of untrusted bytes do with bytes that a coverage-guided fuzzer makes of sound ones.
 
-    python tests/fuzz/coverage_guided.py spec|encoder|checkpoint [-max_total_time=600 ...]
+    python tests/fuzz/coverage_guided.py spec|encoder|vocabulary|checkpoint [-max_total_time=600 ...]
 
 The flags are libFuzzer's. Needs atheris (``pip install '.[fuzz]'``); a finding is left in the folder it is run in.
 """
@@ -50,20 +50,22 @@ def spec(folder: Path, seeds: Path) -> Target:
 
 
 def encoder(folder: Path, seeds: Path) -> Target:
-    """The first byte says which of an encoder's files the rest stands for."""
-    kept = trained(folder) / "encoder"
-    files = sorted(kept.iterdir())
-    for number, file in enumerate(files):
-        (seeds / file.name).write_bytes(bytes([number]) + file.read_bytes())
-    sound = {file: file.read_bytes() for file in files}
+    """What an encoder is, without its vocabularies."""
+    return part_of_encoder(trained(folder) / "encoder", "encoder.json", seeds)
+
+
+def vocabulary(folder: Path, seeds: Path) -> Target:
+    """A vocabulary of an encoder."""
+    return part_of_encoder(trained(folder) / "encoder", "001-city.parquet", seeds)
+
+
+def part_of_encoder(kept: Path, name: str, seeds: Path) -> Target:
+    """One file: where several are tried, the smallest that loads has all that libFuzzer looks for, and is kept alone."""
+    shutil.copy(kept / name, seeds)
 
     def once(data: bytes) -> None:
-        file = files[data[0] % len(files)] if data else files[0]
-        file.write_bytes(data[1:])
-        try:
-            Encoder.load(kept)
-        finally:
-            file.write_bytes(sound[file])
+        (kept / name).write_bytes(data)
+        Encoder.load(kept)
 
     return once
 
@@ -116,7 +118,8 @@ def main() -> None:
         folder, seeds = Path(temporary) / "world", Path(temporary) / "seeds"
         folder.mkdir()
         seeds.mkdir()
-        target = {"spec": spec, "encoder": encoder, "checkpoint": checkpoint}[name](folder, seeds)
+        targets = {"spec": spec, "encoder": encoder, "vocabulary": vocabulary, "checkpoint": checkpoint}
+        target = targets[name](folder, seeds)
 
         def once(data: bytes) -> None:
             with contextlib.suppress(RechubError):

@@ -445,6 +445,75 @@ def test_a_manifest_names_files_beside_it(name, nursery, runs, world_of, tmp_pat
     assert nursery.run(line, world.folder, tmp_path).code == DATA
 
 
+def index_of(world, nursery, tmp_path):
+    """An index of the run's items, and what its manifest says."""
+    made = nursery.run(["embed", "run", "--mode", "item", "-o", "v.faiss"], world.folder, tmp_path)
+    assert made.code == 0, made.err
+    path = world.folder / "v.faiss"
+    return path, json.loads((world.folder / "v.faiss.manifest.json").read_text())
+
+
+def recommended_by_index(nursery, runs, world, tmp_path):
+    users = runs / "data" / "match" / "test.parquet"
+    line = ["recommend", "run", "--users", str(users), "--index", "v.faiss", "-o", "out.csv"]
+    before = sandbox.files_of(world.folder)
+    ended = nursery.run(line, world.folder, tmp_path)
+    assert sandbox.faults(ended, before, sandbox.files_of(world.folder)) == []
+    return ended
+
+
+def vouched(path, facts):
+    """The manifest of an index that somebody has changed, with the hash that fits."""
+    for file in facts["files"]:
+        if file["name"] == path.name:
+            file["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name(f"{path.name}.manifest.json").write_text(json.dumps(facts))
+
+
+def test_faiss_reads_only_what_the_manifest_vouches_for(nursery, runs, world_of, tmp_path):
+    pytest.importorskip("faiss")
+    world = world_of("match")
+    path, facts = index_of(world, nursery, tmp_path)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert "is not the file that" in recommended_by_index(nursery, runs, world, tmp_path).err
+    facts["files"] = [file for file in facts["files"] if file["name"] != "v.faiss"]
+    vouched(path, facts)
+    ended = recommended_by_index(nursery, runs, world, tmp_path)
+    assert (ended.code, "does not name v.faiss" in ended.err) == (DATA, True), ended.err
+
+
+def other_indexes():
+    """Kinds of index that embed never writes, of as many vectors as it would."""
+    faiss = pytest.importorskip("faiss")
+    vectors = np.random.default_rng(7).standard_normal((64, 16)).astype(np.float32)
+    ids = np.arange(len(vectors))
+
+    def of(index):
+        index.add(vectors) if index.__class__.__name__ == "IndexFlatIP" else index.add_with_ids(vectors, ids)
+        return faiss.serialize_index(index).tobytes()
+
+    yield "no ids", of(faiss.IndexFlatIP(16))
+    yield "distances", of(faiss.IndexIDMap2(faiss.IndexFlatL2(16)))
+    yield "other vectors", of(faiss.IndexIDMap2(faiss.IndexFlatIP(16)))
+    binary = faiss.IndexBinaryFlat(64)
+    binary.add(np.zeros((64, 8), np.uint8))
+    yield "bits", faiss.serialize_index_binary(binary).tobytes()
+    sound = of(faiss.IndexIDMap2(faiss.IndexFlatIP(16)))
+    yield "cut short", sound[: len(sound) // 2]
+    at = sound.index((64 * 16).to_bytes(8, "little"))
+    yield "more than there is", sound[:at] + (2**38).to_bytes(8, "little") + sound[at + 8 :]
+
+
+def test_an_index_of_another_kind_is_refused(nursery, runs, world_of, tmp_path):
+    world = world_of("match")
+    path, facts = index_of(world, nursery, tmp_path)
+    for name, content in other_indexes():
+        path.write_bytes(content)
+        vouched(path, facts)
+        ended = recommended_by_index(nursery, runs, world, tmp_path)
+        assert ended.code == DATA, (name, ended.err)
+
+
 def test_a_packed_look_up_table_is_not_unpacked_without_end(nursery, runs, world_of, tmp_path):
     world = world_of("ctr")
     (world.run / "joins").mkdir()

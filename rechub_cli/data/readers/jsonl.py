@@ -16,6 +16,7 @@ from rechub_cli.data.types import is_number, is_text, unify
 from rechub_cli.errors import DataError, NoInput
 
 _BLOCK = 1 << 23  # bytes parsed at a time
+_LONGEST = 1 << 26  # bytes of one line
 
 
 class JSONL:
@@ -88,6 +89,8 @@ def _blocks(file: File) -> Iterator[bytes]:
                     rest = data[end:]
                 else:
                     rest += data
+                    if len(rest) > _LONGEST:
+                        raise DataError(f"{file.name}: a line is longer than {_LONGEST >> 20} MiB, an object's most")
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file.name}: {error}") from error
     if rest.strip():
