@@ -136,7 +136,7 @@ class Chaos:
             yield
         code, _ = self.run(*call)
         must(code == 0 and self.content(target) == contents[1], f"exit {code}: {self.said()}")
-        left = [path.name for path in self.folder.iterdir() if path.name.endswith(".tmp")]
+        left = [path.name for path in self.folder.glob(f".{command}.*.tmp")]  # those of others are theirs to sweep
         must(not left, f"left behind: {left}")
         self.ends[command] += 1
 
