@@ -167,7 +167,7 @@ def test_new_vectors_beside_an_old_manifest_are_refused(recommended, run_of, tmp
     manifest.write_bytes(old)
     how = "index" if file.endswith(".faiss") else "embeddings"
     for name in ("dssm", "interests"):
-        with pytest.raises(DataError, match="is not the file that .*manifest.json describes; embed again"):
+        with pytest.raises(DataError, match=r"is not the file that .*manifest\.json describes; embed again"):
             recommended(name, **{how: path})
 
 
