@@ -16,6 +16,7 @@ from rechub_cli.workflows.dates import day_of
 from rechub_cli.workflows.sources import Parts, reading, warn_unseen
 
 if TYPE_CHECKING:
+    from rechub_cli.data.chunk import Rows
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.spec.model import Spec
     from rechub_cli.workflows.history import PartEncoders
@@ -53,15 +54,13 @@ def make_loaders(spec: Spec, parts: Parts, encoders: PartEncoders, cache: Path, 
     """Encode what is not in the cache yet; tell what the data is like.
 
     Raises:
-        DataError: a label or a weight of any part is bad, so that none is found only after training.
+        DataError: as ``check_part``, for every part, so that nothing of it is found only after training.
     """
-    from rechub_cli.data import labels
     from rechub_cli.data.cache import build_or_open
 
     for name, part in (("valid", parts.valid if spec.data.cache == "off" else None), ("test", parts.test)):
         if part is not None:  # the others are read whole before training
-            told = reading(events, stop, f"checking {name}", part.count_rows())
-            labels.check(part, encoders.encoder.plan, told)
+            check_part(name, part, encoders.of(name), events, stop)
     found: dict[str, Iterable[Any]] = {}
     rows: dict[str, int | None] = {}
     for name, part in (("valid", parts.valid), ("train", parts.train)):
@@ -90,6 +89,22 @@ def make_loaders(spec: Spec, parts: Parts, encoders: PartEncoders, cache: Path, 
     said.append(", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))
     events.emit("data.ready", " · ".join(said), {**counts, **kinds})
     return Loaders(found["train"], found.get("valid"), rows)
+
+
+def check_part(name: str, part: Rows, encoder: Encoder, events: Events, stop: Stop) -> None:
+    """Look at a part that is not encoded before training: at all its labels and weights, else at its first rows.
+
+    Raises:
+        DataError: a value that is no label or no weight, or a column of the wrong type.
+    """
+    from rechub_cli.data import labels
+    from rechub_cli.data.fit import CHUNK_ROWS
+
+    labels.check(part, encoder.plan, reading(events, stop, f"checking {name}", part.count_rows()))
+    columns = list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))
+    for chunk in part.tables(columns, CHUNK_ROWS):
+        encoder.encode(chunk)
+        break
 
 
 def check_labels(part: str, means: dict[str, float], spec: Spec, events: Events) -> None:

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -43,11 +44,15 @@ def must(holds: object, what: str) -> None:
 class Chaos:
     """Kills commands in one folder of data and finished runs."""
 
-    def __init__(self, zygote: Zygote, folder: Path, seed: int) -> None:
+    def __init__(self, zygote: Zygote, folder: Path, seed: int, minutes: float = math.inf) -> None:
         self.zygote, self.folder, self.random = zygote, folder, random.Random(seed)
+        self.deadline = time.monotonic() + 60 * minutes  # of kills: what was begun is brought to its end
         self.kills: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()  # commands that were resumed to their end and compared
         worlds.make(folder)
+
+    def enough(self, command: str, kills: int) -> bool:
+        return self.kills[command] >= kills or time.monotonic() > self.deadline
 
     def run(self, *arguments: str) -> tuple[int, float]:
         """A command to its end: its exit code and its seconds."""
@@ -78,7 +83,7 @@ class Chaos:
             if name not in references:
                 references[name] = self.reference(command, name)
             self.chain(command, name, references[name])
-            if self.kills[command] >= kills:
+            if self.enough(command, kills):
                 return
             yield
 
@@ -122,7 +127,7 @@ class Chaos:
             must(code == 0, f"exit {code}: {self.said()}")
             contents.append(self.content(target))
         must(contents[0] != contents[1], "the old output and the new one are the same")
-        while self.kills[command] < kills:
+        while not self.enough(command, kills):
             if target is not None and self.content(target) != contents[0]:
                 self.run(*old_call)
             code = self.kill(command, seconds, *call)
@@ -136,7 +141,7 @@ class Chaos:
             yield
         code, _ = self.run(*call)
         must(code == 0 and self.content(target) == contents[1], f"exit {code}: {self.said()}")
-        left = [path.name for path in self.folder.glob(f".{command}.*.tmp")]  # those of others are theirs to sweep
+        left = [path.name for path in self.folder.glob(f".{target.name}.*.tmp")] if target else []
         must(not left, f"left behind: {left}")
         self.ends[command] += 1
 
@@ -229,15 +234,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="of each command")
     parser.add_argument("--commands", default=",".join(COMMANDS))
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop then, at the latest")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="kill no more then")
     parser.add_argument("--folder", help="where to work; kept afterwards")
     options = parser.parse_args()
     folder = Path(options.folder or tempfile.mkdtemp(prefix="rechub-chaos-", dir=shared_memory()))
     print(f"seed {options.seed}, in {folder}", flush=True)
-    deadline = time.monotonic() + 60 * options.minutes
     failures = 0
     with Zygote() as zygote:
-        chaos = Chaos(zygote, folder / "w", options.seed)
+        chaos = Chaos(zygote, folder / "w", options.seed, options.minutes)
         chaos.reference("train-ctr", "steps")  # files and modules that the first run finds cold
         shutil.rmtree(folder / "w" / "train-ctr-steps")
         left = {
@@ -245,7 +249,7 @@ def main() -> int:
             for command in options.commands.split(",")
         }
         told = time.monotonic()
-        while left and time.monotonic() < deadline:
+        while left:
             for command, steps in list(left.items()):
                 try:
                     if next(steps, "done") == "done":

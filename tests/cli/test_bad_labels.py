@@ -49,3 +49,18 @@ def test_a_bad_value_is_found_before_training(name, tmp_path, here):
     assert "Nothing was written." in ended.err
     assert "epoch.end" not in ended.err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_column_of_the_wrong_type_is_found_before_training_too(tmp_path, here):
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    for seed, part in enumerate(("train", "valid", "test")):
+        table = clicks(200, seed)
+        if part == "test":
+            table = table.set_column(2, "price", pa.array(["cheap"] * 200))
+        pq.write_table(table, tmp_path / f"{part}.parquet")
+    before = sorted(tmp_path.iterdir())
+    ended = here("train-ctr", "spec.yaml", cwd=tmp_path)
+    assert ended.code == 65, ended.err
+    assert "error: column price: values of type string are not numbers" in ended.err
+    assert "Nothing was written." in ended.err
+    assert sorted(tmp_path.iterdir()) == before
