@@ -9,13 +9,13 @@ import contextlib
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rechub_cli import plugins
-from rechub_cli.errors import DataError, NoInput, SpecError, UsageError
+from rechub_cli.errors import DataError, NoInput, SpecError, Unavailable, UsageError
 from rechub_cli.files import write_text
 from rechub_cli.run.checkpoints import Checkpoints, stored_json
 from rechub_cli.run.directory import Run
@@ -155,12 +155,13 @@ def find(run: Run, command: str, request: TrainRequest, events: Events) -> Kept:
     if not asked:
         raise DataError(f"{run.path / FILE} is missing: the run cannot go on; restore it, or train again")
     check_start(run, asked, request)
+    said = request.overrides
     again = {piece for piece in asked["overrides"] if _appends(piece)}  # said again, they would append twice
     new = [piece for piece in request.overrides if piece not in again]
     request = replace(
         request, overrides=(*asked["overrides"], *new), date=asked["date"], allow_fresh=asked["allow_fresh"]
     )
-    changed = check_changes(run, asked, request)
+    changed = check_changes(run, asked, request, said)
     request = replace(request, limit_rows=asked["limit_rows"], init_from=asked["init_from"])
     return Kept(run, request, point, asked, complete=done and not changed & set(MAY_CHANGE[:2]))
 
@@ -175,15 +176,17 @@ def check_start(run: Run, asked: dict[str, Any], request: TrainRequest) -> None:
             raise SpecError(f"{flag} is {now} now, and {run.path} was started with {was or 'none'}; use another -o")
 
 
-def check_changes(run: Run, asked: dict[str, Any], request: TrainRequest) -> set[str]:
-    """The keys that are asked to be other than they were.
+def check_changes(run: Run, asked: dict[str, Any], request: TrainRequest, said: Sequence[str]) -> set[str]:
+    """The keys that are asked to be other than they were; ``said`` are the overrides given now.
 
     Raises:
         SpecError: one of them may not change.
+        Unavailable: as ``check_code``.
     """
     from rechub_cli.spec.read import read_spec
 
     read = dated_read(read_spec(request.spec, request.overrides, request.sugar()), request.date)
+    check_code(run, said, read)
     found = dict(differences(redacted_data(asked["spec"]), redacted_data(read.spec.model_dump(mode="json"))))
     if "trainer.n_epoch" in found and (read.spec.trainer.scheduler or "").lower() == "onecyclelr":
         read.fail([("trainer.n_epoch", "cannot change in a resumed run: OneCycleLR was planned for all epochs")])
@@ -198,6 +201,28 @@ def check_changes(run: Run, asked: dict[str, Any], request: TrainRequest) -> set
     if wrong:
         read.fail([*wrong])
     return set(found)
+
+
+def check_code(run: Run, said: Sequence[str], read: ReadSpec) -> None:
+    """Raises Unavailable where the run's own request names code: whoever made it would choose what is imported."""
+    from rechub_cli.workflows.load import texts
+
+    model, trainer = read.spec.model, read.spec.trainer
+    named = {"model": {"name": model.name, "params": {}}, "trainer": trainer.model_dump(exclude={"device"})}
+    for place, origin in read.origins.items():
+        if origin.kind != "set" or origin.piece in said or place[0] not in named:
+            continue
+        value: Any = named
+        for part in place:
+            if not isinstance(value, dict) or part not in value:
+                break  # of a list, all of it
+            value = value[part]
+        for name in texts(value):
+            if ":" in name:
+                key = ".".join(map(str, place))
+                raise Unavailable(
+                    f"{run.path} asks for code, {name}; if you trust it, say it again: --set {key}={name}"
+                )
 
 
 def differences(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

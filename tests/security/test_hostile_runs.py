@@ -32,8 +32,11 @@ COMMANDS = {
     "predict-match": ("match", "predict run -d {data}/match/test.parquet -o out.parquet"),
     "embed": ("match", "embed run --mode user -d {data}/match/test.parquet -o out.parquet"),
     "recommend": ("match", "recommend run --users {data}/match/test.parquet -k 5 -o out.parquet"),
+    "resume": ("ctr", "train-ctr {data}/ctr.yaml -o run --resume must --epochs 2"),
 }
+RESUME = ("resume",)
 ALL = tuple(COMMANDS)
+USING = tuple(command for command in ALL if command not in RESUME)  # going on trusts the user's spec, not run.json
 MATCH = ("predict-match", "embed", "recommend")
 
 
@@ -82,12 +85,12 @@ class World:
     def payload(self) -> bytes:
         return pickle.dumps(Payload(self.canary))
 
-    def vouch(self) -> None:
-        """Whoever changes the weights can change the hash that vouches for them."""
-        data = self.weights.read_bytes()
+    def vouch(self, name: str = "model.safetensors") -> None:
+        """Whoever changes a file can change the hash that vouches for it."""
+        data = (self.checkpoint / name).read_bytes()
         facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         manifest = json.loads((self.checkpoint / "manifest.json").read_text())
-        manifest["files"]["model.safetensors"] = facts
+        manifest["files"][name] = facts
         (self.checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
     def plugin(self) -> str:
@@ -195,6 +198,37 @@ def names_a_module(world):
 def names_code_elsewhere(world):
     (world.folder / "net.py").write_text(f"import os\nos.system('touch {world.canary}')\nclass Net: pass\n")
     world.json("run.json", spec__model__name="./plugin/../../net.py:Net")
+
+
+# what a run was asked for, and how far it came
+
+
+def pickled_state(name):
+    def spoil(world):
+        (world.checkpoint / name).write_bytes(world.payload)
+        world.vouch(name)
+
+    spoil.__name__ = f"pickled {name}"
+    return spoil
+
+
+def asks_for(world, override, **changes):
+    world.json("request.json", overrides=[override], **changes)
+
+
+def request_that_reads_a_file(world):
+    asks_for(world, "model.name=@/etc/passwd")
+
+
+def request_that_names_code(world):
+    name = f"{world.run}/{world.plugin()}:Net"
+    changes = {"spec__model__name": name, "spec__model__params": {}}
+    world.json("request.json", overrides=[f"model.name={name}", "model.params={}"], **changes)
+
+
+def request_that_names_code_above(world):
+    name = f"{world.run}/{world.plugin()}:AUC"
+    asks_for(world, f"trainer={{metrics: [auc, '{name}']}}", spec__trainer={"metrics": ["auc", name]})
 
 
 # ways out of the run
@@ -311,9 +345,9 @@ def users_without_lists(world):
 CASES = [
     (pickled_weights, ALL, DATA),
     (pickled_bytes, ALL, DATA),
-    (pickled_weights_by_an_older_name, ALL, NO_INPUT),
+    (pickled_weights_by_an_older_name, USING, NO_INPUT),
     (pickled_run, ALL, DATA),
-    (pickled_pointer, ALL, NO_INPUT),
+    (pickled_pointer, USING, NO_INPUT),
     (pickled_manifest, ALL, DATA),
     (pickled_encoder, ALL, DATA),
     (pickled_vocabulary, ALL, DATA),
@@ -322,13 +356,13 @@ CASES = [
     (pickled("interactions.parquet"), MATCH, DATA),
     (pickled("history/events.parquet"), MATCH, DATA),
     (objects_in_a_column, MATCH, DATA),
-    (names_code_as_its_model, ALL, UNAVAILABLE),
-    (names_code_as_its_metric, ALL, UNAVAILABLE),
-    (names_code_as_its_monitor, ALL, UNAVAILABLE),
-    (names_code_as_its_loss, ALL, UNAVAILABLE),
-    (names_code_as_its_weighting, ALL, UNAVAILABLE),
-    (names_a_module, ALL, UNAVAILABLE),
-    (names_code_elsewhere, ALL, UNAVAILABLE),
+    (names_code_as_its_model, USING, UNAVAILABLE),
+    (names_code_as_its_metric, USING, UNAVAILABLE),
+    (names_code_as_its_monitor, USING, UNAVAILABLE),
+    (names_code_as_its_loss, USING, UNAVAILABLE),
+    (names_code_as_its_weighting, USING, UNAVAILABLE),
+    (names_a_module, USING, UNAVAILABLE),
+    (names_code_elsewhere, USING, UNAVAILABLE),
     (link_to("run.json", "/dev/zero"), ALL, DATA),
     (link_to("best", "/dev/zero"), ALL, DATA),
     (link_to("best", "../../x"), ALL, DATA),
@@ -337,7 +371,7 @@ CASES = [
     (link_to("catalogue.parquet", "/etc/passwd"), MATCH, DATA),
     (link_to("history", None), MATCH, DATA),
     (weights_elsewhere, ALL, DATA),
-    (pointer_out, ALL, NO_INPUT),
+    (pointer_out, USING, NO_INPUT),
     (vocabulary_out, ALL, DATA),
     (join_out, ("evaluate", "predict"), DATA),
     (pipe, ALL, DATA),
@@ -351,10 +385,17 @@ CASES = [
     (interactions_bomb, ("recommend",), DATA),
     (enormous_model, ("predict",), DATA),
     (enormous_embedding, ALL, DATA),
-    (model_of_other_options, ALL, DATA),
+    (model_of_other_options, USING, DATA),
     (users_without_lists, MATCH, DATA),
     (manifest_of_texts, ALL, DATA),
-    (columns_of_nothing, ALL, DATA),
+    (columns_of_nothing, USING, DATA),
+    (pickled_state("state.json"), RESUME, DATA),
+    (pickled_state("state.safetensors"), RESUME, DATA),
+    (pickled("request.json"), RESUME, DATA),
+    (link_to("request.json", "/dev/zero"), RESUME, DATA),
+    (request_that_reads_a_file, RESUME, DATA),
+    (request_that_names_code, RESUME, UNAVAILABLE),
+    (request_that_names_code_above, RESUME, UNAVAILABLE),
 ]
 
 
@@ -372,8 +413,9 @@ def runs(nursery, tmp_path_factory):
     fuzz.small_data(folder / "data")
     texts = fuzz.sound_specs()
     for task, name in {"ctr": "deepfm.yaml", "match": "dssm.yaml"}.items():
-        (folder / "spec.yaml").write_text(texts[task][name])
-        ended = nursery.run([f"train-{task}", "spec.yaml", "--epochs", "1", "-o", task], folder, folder)
+        spec = folder / "data" / f"{task}.yaml"
+        spec.write_text(texts[task][name].replace(f"data/{task}/", f"{task}/"))
+        ended = nursery.run([f"train-{task}", str(spec), "--epochs", "1", "-o", task], folder, folder)
         assert ended.code == 0, ended.err
     return folder
 
@@ -403,7 +445,8 @@ def test_a_hostile_run_is_refused(spoil, command, code, nursery, runs, world_of,
     ended = nursery.run(line.format(data=runs / "data").split(), world.folder, tmp_path)
     assert not world.canary.exists()
     assert ended.code == code, ended.err
-    assert sandbox.faults(ended, before, sandbox.files_of(world.folder)) == []
+    after = sandbox.files_of(world.folder) if command not in RESUME else before  # it goes on with the run itself
+    assert sandbox.faults(ended, before, after) == []
 
 
 def test_a_run_s_own_code_runs_where_the_caller_allows_it(nursery, runs, world_of, tmp_path):
