@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -181,7 +182,7 @@ def convert(values: pa.Array, target: pa.DataType, column: str) -> pa.Array:
         if target == MOMENT:
             with contextlib.suppress(pa.ArrowInvalid):  # a value with a zone, or none at all: one by one then
                 return values.cast(MOMENT)
-        return pa.array([_parse(value, target) for value in values.to_pylist()], target)
+        return pa.array([_parse(value, target) for value in _python(values)], target)
     raise DataError(f"column {column} was {target} when the encoder was fitted and is {kind} here; give the same type")
 
 
@@ -205,6 +206,20 @@ def _between_numbers(values: pa.Array, target: pa.DataType) -> pa.Array:
     else:
         inside = pc.less(numbers, pa.scalar(2**63, UINT)) if numbers.type == UINT else pa.scalar(True)
     return pc.if_else(inside, numbers, none).cast(target, safe=target != BOOL)
+
+
+def _python(values: pa.Array) -> list[Any]:
+    """The values as Python has them; None for a moment before its first year or after its last."""
+    try:
+        return values.to_pylist()  # type: ignore[no-any-return, unused-ignore]
+    except (OverflowError, ValueError):
+        found = []
+        for value in values:
+            try:
+                found.append(value.as_py())
+            except (OverflowError, ValueError):
+                found.append(None)
+        return found
 
 
 def _parse(value: object, target: pa.DataType) -> object:

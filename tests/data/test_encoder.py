@@ -120,6 +120,7 @@ def test_integral_floats_are_the_integers_they_stand_for() -> None:
         ([1, 1, 2], pa.array([2, 1], pa.decimal128(38)), [4, 3]),
         (pa.array(["1.50", "1.50", "2.00"]).cast(pa.decimal128(9, 2)), [2, 1.5], [4, 3]),
         (pa.nulls(2), ["a"], [2]),
+        (["a", "a", "b"], pa.array([0, 2**62]).cast(pa.timestamp("us")), [2, 2]),  # the second is beyond Python's years
     ],
 )
 def test_a_column_that_changed_its_type_keeps_its_ids_where_values_are_equal(
