@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rechub_cli.data.inputs import File
@@ -236,3 +237,11 @@ def test_known_types_hold_where_the_head_of_json_lines_tells_another(tmp_path):
     assert JSONL().scan(File(path, "a"), types).types == list(types.values())
     table = next(Source.open(["a.jsonl"], base=tmp_path, types=types).tables()).table
     assert table.to_pylist() == [{"day": "2026-01-02", "tags": []}]
+
+
+def test_a_parquet_file_whose_columns_have_no_readable_names_is_damaged(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"colour": [1, 2]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"colour", b"co\xffour"))
+    with pytest.raises(DataError, match=r"x\.parquet: not a Parquet file, or damaged: 'utf-8'"):
+        Source.open([str(path)], base=tmp_path).column_kinds()

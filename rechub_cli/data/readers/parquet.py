@@ -50,5 +50,5 @@ def _open(file: File) -> pq.ParquetFile:
         parquet = pq.ParquetFile(raw)
         text = [field.name for field in parquet.schema_arrow if is_text(field.type)]
         return pq.ParquetFile(raw, metadata=parquet.metadata, read_dictionary=text)
-    except (pa.ArrowException, OSError, RuntimeError) as error:  # RuntimeError: of some footers
+    except (pa.ArrowException, OSError, RuntimeError, UnicodeDecodeError) as error:  # the last two: of some footers
         raise DataError(f"{file.name}: not a Parquet file, or damaged: {error}") from error
