@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import pickle
 import shutil
 import time
 from pathlib import Path
@@ -116,6 +118,13 @@ def test_unseen_and_missing_shares_are_those_of_the_rows(tmp_path: Path) -> None
     assert build_or_open(tmp_path, later, fit(rows)).stats.unseen == stats.unseen
 
 
+class Bomb:
+    """What unpickles as a call that no test survives."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (70,)
+
+
 def damage(folder: Path, how: str) -> None:
     header = folder / "header.json"
     state = json.loads(header.read_text())
@@ -134,6 +143,11 @@ def damage(folder: Path, how: str) -> None:
         (folder / "rows.bin").write_bytes((folder / "rows.bin").read_bytes()[:-1])
     elif how == "short values":
         (folder / "sequence-0.bin").write_bytes(b"")
+    elif how == "rows without an end":
+        (folder / "rows.bin").unlink()
+        (folder / "rows.bin").symlink_to("/dev/zero")
+    elif how == "a pickle for a header":
+        header.write_bytes(pickle.dumps(Bomb()))
     elif how == "a file in its place":
         shutil.rmtree(folder)
         folder.write_bytes(b"?")
@@ -149,6 +163,8 @@ def damage(folder: Path, how: str) -> None:
         "no rows",
         "short rows",
         "short values",
+        "rows without an end",
+        "a pickle for a header",
         "a file in its place",
     ],
 )
