@@ -13,7 +13,7 @@ import pyarrow as pa
 from rechub_cli.data.inputs import COMPRESSIONS
 from rechub_cli.data.text import csv_lines, json_lines
 from rechub_cli.data.types import plain
-from rechub_cli.errors import CannotCreate, UsageError
+from rechub_cli.errors import CannotCreate, DataError, UsageError
 from rechub_cli.files import atomic, creating, sweep_beside
 
 FORMATS = {
@@ -163,6 +163,17 @@ _BINARY: dict[str, Callable[[Any, pa.Schema], Any]] = {
 }
 
 
+@contextlib.contextmanager
+def _holding() -> Iterator[None]:
+    """Raises DataError for a value of the user's own columns that the format cannot hold."""
+    try:
+        yield
+    except (pa.ArrowException, OverflowError) as error:
+        raise DataError(
+            f"a value cannot be written: {error}; leave its column out, mend it, or use another --output-format"
+        ) from error
+
+
 class _Binary:
     def __init__(self, sink: Any, create: Callable[[Any, pa.Schema], Any]) -> None:
         self._sink, self._create = sink, create
@@ -170,10 +181,11 @@ class _Binary:
 
     def write(self, table: pa.Table) -> None:
         """Dictionary columns become plain: their dictionaries differ from table to table."""
-        plain_schema = pa.schema([field.with_type(plain(field.type)) for field in table.schema])
-        if self._writer is None:
-            self._writer = self._create(self._sink, plain_schema)
-        self._writer.write_table(table.cast(plain_schema))
+        with _holding():
+            plain_schema = pa.schema([field.with_type(plain(field.type)) for field in table.schema])
+            if self._writer is None:
+                self._writer = self._create(self._sink, plain_schema)
+            self._writer.write_table(table.cast(plain_schema))
 
     def close(self) -> None:
         if self._writer is None:
@@ -187,7 +199,8 @@ class _Text:
         self._first = True
 
     def write(self, table: pa.Table) -> None:
-        for start in range(0, max(1, table.num_rows), _SLICE):
-            for data in self._lines(table.slice(start, _SLICE), self._first):
-                self._sink.write(data)
-            self._first = False
+        with _holding():
+            for start in range(0, max(1, table.num_rows), _SLICE):
+                for data in self._lines(table.slice(start, _SLICE), self._first):
+                    self._sink.write(data)
+                self._first = False

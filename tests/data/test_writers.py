@@ -11,7 +11,7 @@ import pytest
 
 from rechub_cli.data.source import Source
 from rechub_cli.data.writers import open_writer
-from rechub_cli.errors import CannotCreate, UsageError
+from rechub_cli.errors import CannotCreate, DataError, UsageError
 
 TABLE = pa.table(
     {
@@ -172,3 +172,17 @@ def test_a_format_that_is_not_there_is_a_usage_error_and_writes_nothing(tmp_path
     with pytest.raises(UsageError, match=message):
         write(tmp_path / name, TABLE, format=format)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("out.parquet", pa.timestamp("s", "Europe/Berlin")), ("out.csv", pa.timestamp("us", "Nowhere/Land"))],
+)
+def test_a_moment_that_the_format_cannot_hold_is_a_data_error_and_leaves_no_file(tmp_path, name, kind):
+    beyond = pa.array([-(2**63)], pa.int64()).cast(kind)
+    with (
+        pytest.raises(DataError, match=r"a value cannot be written: .*; leave its column out"),
+        open_writer(str(tmp_path / name)) as writer,
+    ):
+        writer.write(pa.table({"ts": beyond}))
+    assert not list(tmp_path.iterdir())
