@@ -58,17 +58,26 @@ def moments(column: pa.ChunkedArray | pa.Array, unit: str, name: str) -> tuple[p
     """The column as timestamps, and the first row that is no moment, if any.
 
     Integers count units since 1970 UTC; text is ISO 8601; a moment with a zone gives its own wall-clock parts.
+
+    Raises:
+        DataError: nobody knows the zone of the moments.
     """
     values = ids.whole(column)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type
     if pa.types.is_timestamp(kind):
+        try:
+            pc.hour(pa.array([0]).cast(kind))  # does anybody know its zone?
+        except pa.ArrowException as error:
+            raise DataError(f"column {name}: {error}; write its moments in UTC, or without a zone") from error
         return values, None
     if pa.types.is_date(kind):
         return values.cast(pa.timestamp("ms")), None
     if pa.types.is_null(kind):
         return values.cast(pa.timestamp("s")), None
+    if pa.types.is_float16(kind):  # which has no kernels
+        values, kind = values.cast(pa.float32()), pa.float32()
     if pa.types.is_floating(kind):
         values = pc.floor(pc.if_else(pc.is_finite(values), values, pa.scalar(None, kind))).cast(ids.INT, safe=False)
     if pa.types.is_integer(values.type):

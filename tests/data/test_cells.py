@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from fake_rows import FakeRows, chunk, spec
 
+from rechub_cli.data import cells
 from rechub_cli.data.encoder import Encoder
 from rechub_cli.errors import DataError
 
@@ -66,3 +67,11 @@ def test_blanks_part_words_however_many_there_are() -> None:
     encoder = Encoder.fit(spec({"h": {"type": "sequence", "separator": " "}}), FakeRows({"h": ["a  b ", " ", "b"]}))
     block = encoder.encode(chunk({"h": [" b   a"]}))
     assert block.values["h"].tolist() == [3, 4]
+
+
+def test_moments_of_half_floats_are_numbers_and_an_unknown_zone_is_told() -> None:
+    values, bad = cells.moments(pa.array([0.0, 3.5, None]).cast(pa.float16()), "s", "ts")
+    assert (values.cast(pa.int64()).to_pylist(), bad) == ([0, 3, None], None)
+    nowhere = pa.array([0]).cast(pa.timestamp("s", "Nowhere/Land"))
+    with pytest.raises(DataError, match=r"column ts: .*; write its moments in UTC, or without a zone"):
+        cells.moments(nowhere, "s", "ts")
