@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rechub_cli.errors import NoInput
+from rechub_cli.files import read_json
 
 DEPTH = 3  # folders below the runs folder that are looked into: runs/team/ctr/<run>
 TRACES = (".lock", "events.jsonl", "checkpoints", "encoder")  # what a run has besides run.json
@@ -101,9 +101,9 @@ def is_run(path: Path) -> bool:
     return any(os.path.exists(path / name) for name in ("run.json", *TRACES))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises OSError or ValueError."""
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError("it is not a JSON object")
     return found

@@ -16,7 +16,7 @@ from rechub_cli.data.cache_locks import is_held, key_lock
 from rechub_cli.errors import RechubError, UsageError
 from rechub_cli.files import creating
 from rechub_cli.run.events import Events
-from rechub_cli.run.folder import Folder, read_json, runs_folder
+from rechub_cli.run.folder import Folder, read_object, runs_folder
 from rechub_cli.workflows.amounts import parse_age, parse_size, size_text
 from rechub_cli.workflows.listing import folder_size, list_runs, section
 
@@ -56,7 +56,7 @@ def list_caches() -> list[Cached]:
             header = entry / "header.json"
             rows, used = None, _mtime(entry)
             with contextlib.suppress(OSError, ValueError):
-                count = section(read_json(header), "header").get("n_rows")
+                count = section(read_object(header), "header").get("n_rows")
                 rows, used = count if isinstance(count, int) else None, _mtime(header)
             found.append(Cached(entry, rows, folder_size(entry), used, data.get(entry.name, ()), is_held(entry)))
     return sorted(found, key=lambda one: (-one.used, one.path))

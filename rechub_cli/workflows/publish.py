@@ -24,7 +24,7 @@ from rechub_cli.files import creating, point, write_text
 from rechub_cli.run.checkpoints import verify_checkpoint
 from rechub_cli.run.directory import Run, iso
 from rechub_cli.run.events import Events
-from rechub_cli.run.folder import LATEST, is_run, read_json, runs_folder
+from rechub_cli.run.folder import LATEST, is_run, read_object, runs_folder
 from rechub_cli.run.locks import folder_lock
 
 HISTORY = ".history.json"
@@ -71,7 +71,7 @@ class Pointer:
         """Raises DataError where its history is damaged."""
         file = folder / (name + HISTORY)
         try:
-            found = read_json(file)
+            found = read_object(file)
             stack, history = [str(run) for run in found["stack"]], list(found["history"])
         except FileNotFoundError:
             stack, history = [], []
