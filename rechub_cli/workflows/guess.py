@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rechub_cli.data.types import plain
+from rechub_cli.data.types import kind, plain
 from rechub_cli.errors import UsageError
 from rechub_cli.workflows.profile import SINGLE, Column, number_options, same_thing, words
 
@@ -243,14 +243,14 @@ def _missing(column: Column) -> str:
 
 
 def _list(column: Column, columns: list[Column], table: pa.Table) -> tuple[dict[str, Any] | None, str]:
-    kind = column.type.value_type
+    type = plain(column.type.value_type)
     cells = table[column.name].drop_null()
     lengths = pc.unique(pc.list_value_length(cells))
-    if pa.types.is_floating(kind):
+    if pa.types.is_floating(type):
         if len(lengths) == 1 and lengths[0].as_py():
             return {"type": "vector", "dim": lengths[0].as_py()}, "the same number of floats in every row"
         return None, "left out: lists of floats of different lengths"
-    if pa.types.is_nested(kind) or not len(cells):
+    if kind(type) not in SINGLE or not len(cells):
         return None, f"left out: values of type {column.type} have no feature yet"
     pieces = pc.unique(pc.list_flatten(cells)).drop_null()
     longest = int(pc.max(lengths).as_py() or 1)

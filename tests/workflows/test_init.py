@@ -80,6 +80,7 @@ def test_a_float_is_a_number_even_with_few_values(first_spec):
         ([f"http://example.com/{i % 500}" for i in range(N)], "text to be read"),
         ([[0.5] * (i % 3) for i in range(N)], "different lengths"),
         ([b"\xff"] * N, "values of type binary have no feature yet"),
+        ([[b"\xff", b"a"]] * N, "values of type list<element: binary> have no feature yet"),
     ],
 )
 def test_a_column_without_use_stands_in_the_spec_as_a_comment(first_spec, values, why):
