@@ -205,12 +205,19 @@ def check_changes(run: Run, asked: dict[str, Any], request: TrainRequest, said: 
 
 def check_code(run: Run, said: Sequence[str], read: ReadSpec) -> None:
     """Raises Unavailable where the run's own request names code: whoever made it would choose what is imported."""
+    for piece, key, name in code_set(read):
+        if piece not in said:
+            raise Unavailable(f"{run.path} asks for code, {name}; if you trust it, say it again: --set {key}={name}")
+
+
+def code_set(read: ReadSpec) -> Iterator[tuple[str, str, str]]:
+    """(override, dotted key, name) of all code that a ``--set`` names, as ``./file.py:Class``."""
     from rechub_cli.workflows.load import texts
 
     model, trainer = read.spec.model, read.spec.trainer
     named = {"model": {"name": model.name, "params": {}}, "trainer": trainer.model_dump(exclude={"device"})}
     for place, origin in read.origins.items():
-        if origin.kind != "set" or origin.piece in said or place[0] not in named:
+        if origin.kind != "set" or place[0] not in named:
             continue
         value: Any = named
         for part in place:
@@ -219,10 +226,7 @@ def check_code(run: Run, said: Sequence[str], read: ReadSpec) -> None:
             value = value[part]
         for name in texts(value):
             if ":" in name:
-                key = ".".join(map(str, place))
-                raise Unavailable(
-                    f"{run.path} asks for code, {name}; if you trust it, say it again: --set {key}={name}"
-                )
+                yield origin.piece, ".".join(map(str, place)), name
 
 
 def differences(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
@@ -307,9 +311,10 @@ def describe(sources: Sources) -> dict[str, Any]:
     }
 
 
-def command_to_resume(command: str, spec: str, run: Run) -> str:
-    """What to type to go on with a run."""
-    return shlex.join(["rechub", command, spec, "-o", str(run.path), "--resume", "must"])
+def command_to_resume(command: str, spec: str, run: Run, read: ReadSpec) -> str:
+    """What to type to go on with a run; code that it was asked for by ``--set`` must be said again."""
+    again = [word for piece in dict.fromkeys(piece for piece, _, _ in code_set(read)) for word in ("--set", piece)]
+    return shlex.join(["rechub", command, spec, *again, "-o", str(run.path), "--resume", "must"])
 
 
 def local_code(read: ReadSpec) -> list[tuple[str, str]]:

@@ -139,7 +139,7 @@ def train(
             kept.check(read, sources, request.allow_new_data)
             kept.begin(read, sources)
             run = kept.run
-        with recording(run, events, resuming.command_to_resume(command, request.spec, run)):
+        with recording(run, events, resuming.command_to_resume(command, request.spec, run, read)):
             began = {"path": str(run.path), "pid": run.info["pid"], "seed": spec.trainer.seed}
             events.emit("run.start", str(run.path), began)
             if not run.locks:

@@ -71,6 +71,25 @@ def test_a_signal_saves_and_stops_and_the_command_that_is_told_goes_on_to_the_sa
     assert "run.resumed" in (run / "train.log").read_text()
 
 
+MODEL = """
+from rechub_cli.models.ranking.lr import LR
+
+
+class Mine(LR):
+    pass
+"""
+
+
+def test_the_command_that_is_told_says_again_which_code_was_asked_for(world, place):
+    (place / "mine.py").write_text(MODEL)
+    run = place / "stopped" / "run"
+    code = ("--set", f"model.name={place}/mine.py:Mine", "--set", "model.params={}")
+    ended = world.stopped(signal.SIGTERM, run / "last", *CALL, *code, "-o", run)
+    assert ended.code == 143, ended.err
+    ended = world.run(*shlex.split(events(run)[-1]["data"]["resume"])[1:])
+    assert (ended.code, ended.out) == (0, f"{run}\n"), ended.err
+
+
 def test_a_finished_run_is_complete_and_stays_as_it_is(world, whole):
     before = tree(whole)
     for resume in ("auto", "must"):
