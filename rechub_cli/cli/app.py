@@ -6,14 +6,16 @@ import errno
 import itertools
 import os
 import sys
+from typing import Annotated
 
 # Typer reads this when it is imported: without a terminal, help is plain text, and quicker by 0.1 s.
 if not sys.stdout or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
     os.environ.setdefault("TYPER_USE_RICH", "0")
 import typer
 
+import rechub_cli
 from rechub_cli.cli.cache import cache_app
-from rechub_cli.cli.command import BROKEN_PIPE, INTERRUPTED, command, flush_stdout
+from rechub_cli.cli.command import BROKEN_PIPE, INTERRUPTED, command, finish, flush_stdout
 from rechub_cli.cli.console import hold_descriptors, hush_stdout, say
 from rechub_cli.cli.doctor import doctor
 from rechub_cli.cli.embed import embed
@@ -41,7 +43,6 @@ def make_app() -> typer.Typer:
     """All commands. Their bodies import what they need; their signatures need only typer."""
     app = typer.Typer(
         name="rechub",
-        help="Train, evaluate, predict with recommender models, straight from Parquet and CSV files.",
         epilog=EPILOG,
         no_args_is_help=True,
         add_completion=True,
@@ -49,6 +50,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(top)
     command(app, "train-ctr", rich_help_panel="Train")(train_ctr)
     command(app, "train-match", rich_help_panel="Train")(train_match)
     command(app, "train-mtl", rich_help_panel="Train")(train_mtl)
@@ -65,6 +67,18 @@ def make_app() -> typer.Typer:
     command(app, "doctor", rich_help_panel="Help")(doctor)
     command(app, "version", rich_help_panel="Help")(version)
     return app
+
+
+def say_version(wanted: bool) -> None:
+    if wanted:
+        raise typer.Exit(finish(lambda console: console.result(f"rechub {rechub_cli.__version__}"), {}))
+
+
+VERSION = typer.Option("--version", is_eager=True, callback=say_version, help="Show the version and exit.")
+
+
+def top(version: Annotated[bool, VERSION] = False) -> None:
+    """Train, evaluate, predict with recommender models, straight from Parquet and CSV files."""
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from rechub_cli.workflows.newdata import (
     prepare_threads,
     with_newer,
 )
+from rechub_cli.workflows.results import tell_metrics
 from rechub_cli.workflows.segments import Collected, Kept, Measurable, Segments
 from rechub_cli.workflows.sources import check_counts, counted, limited
 
@@ -139,16 +140,14 @@ def evaluate(request: EvaluateRequest, events: Events, stop: Stop) -> EvaluateOu
     found, met = collect(judge, request, condition, events)
     drift = check_drift(judge.trained, met, events, request.allowed)
     metrics = found.metrics()
-    said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    events.emit("eval.result", f"{len(found):,} rows  {said}", {"rows": len(found), **metrics})
+    tell_metrics(events, f"{len(found):,} rows", metrics, {"rows": len(found)})
     against = beside = None
     if other is not None:
         beside, _ = collect(other, request, condition, events)
         if len(beside) != len(found):
             raise DataError(f"{data} was changed while it was read: {len(found):,} rows, then {len(beside):,}")
         against = Against(str(request.against), beside.metrics())
-        said = " ".join(f"{name} {value:.4f}" for name, value in against.metrics.items())
-        events.emit("eval.result", f"against {against.run}  {said}", {"against": against.run, **against.metrics})
+        tell_metrics(events, f"against {against.run}", against.metrics, {"against": against.run})
     segments = None if request.by is None else Segments.of(request.by, found, beside)
     intervals = None
     if request.intervals is not None:

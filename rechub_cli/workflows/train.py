@@ -30,6 +30,7 @@ from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
 from rechub_cli.workflows.recording import describe_data, keep_changes, keep_spec, recording
 from rechub_cli.workflows.request import TrainOutcome, TrainRequest
+from rechub_cli.workflows.results import tell_metrics
 from rechub_cli.workflows.sources import (
     Parts,
     Sources,
@@ -314,8 +315,7 @@ def score_test(
     target = run.path / "predictions" / "test.parquet"
     wanted = fitting.load_named(fitting.metrics_of(spec), base)
     metrics = measure_and_write(trainer.scorer, trainer.model, batches, wanted, target)
-    said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    events.emit("eval.result", said, {"part": "test", **metrics})
+    tell_metrics(events, "", metrics, {"part": "test"})
     return metrics
 
 

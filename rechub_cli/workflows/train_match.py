@@ -18,6 +18,7 @@ from rechub_cli.workflows.loaders import fit_encoder
 from rechub_cli.workflows.match_data import MatchData, prepare
 from rechub_cli.workflows.match_spec import is_counting, metrics_of, mode_of, settle
 from rechub_cli.workflows.recording import describe_data
+from rechub_cli.workflows.results import tell_metrics
 from rechub_cli.workflows.sources import cut_parts
 from rechub_cli.workflows.train import (
     Job,
@@ -190,13 +191,13 @@ def compare(
         return ranker.measure(queries[part], metrics, exclude_seen=exclude)
 
     found = measured(model, "cpu" if is_counting(spec, base) else device)
-    tell(watcher.events, part, spec.model.name, found)
+    tell_metrics(watcher.events, f"{part} {spec.model.name:<10}", found, {"part": part, "model": spec.model.name})
     beside = {}
     for name in baselines_of(data, base):
         baseline = plugins.load("models", name, base)(data.encoder.schema)
         data.learn_by_counting(baseline)
         beside[name] = measured(baseline, "cpu")
-        tell(watcher.events, part, name, beside[name])
+        tell_metrics(watcher.events, f"{part} {name:<10}", beside[name], {"part": part, "model": name})
     run.update(baselines={part: beside})
     return found if part == "test" else {}
 
@@ -209,11 +210,6 @@ def baselines_of(data: MatchData, base: Path) -> list[str]:
     if spec.trainer.baselines is not None:
         return [name for name in spec.trainer.baselines if name != spec.model.name]
     return [name for name, most in BASELINES.items() if len(data.catalogue) <= most and name != spec.model.name]
-
-
-def tell(events: Events, part: str, name: str, metrics: dict[str, float]) -> None:
-    said = " ".join(f"{metric} {value:.4f}" for metric, value in metrics.items())
-    events.emit("eval.result", f"{part} {name:<10} {said}", {"part": part, "model": name, **metrics})
 
 
 def rehearse(job: Job) -> TrainOutcome:

@@ -64,3 +64,20 @@ def test_a_column_of_the_wrong_type_is_found_before_training_too(tmp_path, here)
     assert "error: column price: values of type string are not numbers" in ended.err
     assert "Nothing was written." in ended.err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_metrics_that_the_test_rows_do_not_define_are_told(tmp_path, here):
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    for seed, part in enumerate(("train", "valid", "test")):
+        pq.write_table(clicks(200, seed), tmp_path / f"{part}.parquet")
+    table = clicks(200, 3)
+    place = table.column_names.index("click")
+    for name, values in (("none", pa.nulls(200, pa.int8())), ("zero", pa.array([0] * 200, pa.int8()))):
+        pq.write_table(table.set_column(place, "click", values), tmp_path / f"{name}.parquet")
+    ended = here("train-ctr", "spec.yaml", "--test", "none.parquet", "-o", "run", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "not defined on these rows: auc, gauc, logloss;" in ended.err
+    ended = here("evaluate", "run", "--data", "zero.parquet", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "not defined on these rows: auc, gauc;" in ended.err
+    assert "not defined" not in here("evaluate", "run", "--data", "valid.parquet", cwd=tmp_path).err

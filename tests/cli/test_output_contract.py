@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -242,3 +243,9 @@ def test_days_in_paths(trained, data, tmp_path, here):
     assert (ended.code, "YYYY-MM-DD" in ended.err) == (2, True)
     today = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
     assert today in here("evaluate", trained[0], "-d", "log-{date}.csv", cwd=tmp_path).err
+
+
+def test_the_version_is_one_line(here, tmp_path):
+    ended = here("--version", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    assert re.fullmatch(r"rechub \d+\.\d+\.\d+\n", ended.out)
