@@ -98,6 +98,14 @@ def test_values_without_an_order_are_left_out(tmp_path, monkeypatch):
     assert "left out: values of type month_day_nano_interval have no feature yet" in run(["log.arrow"])
 
 
+def test_lists_of_nulls_in_pieces_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lists = pa.array([[None] * (i % 3) for i in range(N)], pa.list_(pa.null()))
+    texts = [f"a{i}" for i in range(N)]
+    pq.write_table(pa.table({"click": CLICK, "lists": lists, "texts": texts}), "log.parquet", row_group_size=1)
+    assert "left out" in run(["log.parquet"])
+
+
 def test_a_second_name_of_the_items_is_left_out(first_spec):
     item = RNG.integers(0, 200, N)
     spec = first_spec(item_id=item, title=[f"The Film {i}" for i in item], genre=[f"g{i % 7}" for i in item])
