@@ -28,8 +28,8 @@ class UserLoader:
         store: built with ``places``; its events are those to train on.
         batch_size: users a batch.
         history: which one, where the spec has several.
-        windows: what becomes of users with more than ``max_len`` events. ``last`` keeps the newest as published
-            SASRec results do; ``all`` cuts the sequence into rows of ``max_len``, so that no target is lost.
+        windows: what becomes of users with more than ``max_len`` events. ``all`` cuts the sequence into rows of
+            ``max_len``, so that no target is lost; ``last`` keeps the newest, as published SASRec results do.
 
     The order of an epoch depends on (seed, epoch) only; every rank gets the same number of steps over rows of its own.
 
@@ -43,7 +43,7 @@ class UserLoader:
         batch_size: int,
         *,
         history: str | None = None,
-        windows: Literal["last", "all"] = "last",
+        windows: Literal["all", "last"] = "all",
         shuffle: bool,
         seed: int = 0,
         rank: int = 0,

@@ -121,6 +121,7 @@ class History(FeatureSpec):
     lag: str | None = None
     max_len: Positive = 50
     pooling: Literal["mean", "sum", "max", "none"] = "mean"
+    windows: Literal["all", "last"] = "all"  # of a sequential model's training: all of a user's events, or the newest
 
 
 class Vector(FeatureSpec):

@@ -22,7 +22,7 @@ FREE = {
     "sequence": {"min_count", "max_vocab", "expire", "max_len", "separator"},
     "dense": {"statistics"},
     "datetime": {"unit"},
-    "history": {"where", "lag", "max_len"},
+    "history": {"where", "lag", "max_len", "windows"},
     "vector": set[str](),
 }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli.errors import SpecError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
+from rechub_cli.spec.model import History
 from rechub_cli.workflows.history import KEPT, tell_log
 from rechub_cli.workflows.match_spec import is_sequential, mode_of
 from rechub_cli.workflows.sources import Parts, Sources, reading, warn_unseen
@@ -73,7 +74,8 @@ class MatchData:
 
             seed = self.spec.trainer.seed
             log = self.events.first(list(self.rows).index("train") + 1)
-            return UserLoader(log, batch_size, shuffle=True, seed=seed)
+            windows = [feature.windows for feature in self.spec.features.values() if isinstance(feature, History)]
+            return UserLoader(log, batch_size, windows=windows[0], shuffle=True, seed=seed)
         from rechub_cli.data.match import MatchEncoder, TargetRows
 
         labelled = mode_of(self.spec, base) == 0 and self.columns.label is not None

@@ -92,3 +92,30 @@ def test_a_history_of_item_columns_is_found_again_after_training(tmp_path, here)
     then = json.loads((tmp_path / "run" / "run.json").read_text())["test"]
     found = json.loads(ended.out)["metrics"]
     assert {name: found[name] for name in then} == pytest.approx(then, abs=1e-9)
+
+
+def test_a_sequential_model_learns_from_all_events_of_a_user_or_from_the_newest(tmp_path, here):
+    """In training every user ends with 20 times one item; what goes with what was seen before that."""
+    random = np.random.default_rng(4)
+    for part, users, same in (("train", 250, 20), ("test", 100, 0)):
+        first = random.integers(1, 21, (users, 12))
+        pairs = np.stack([first, first + 20], axis=2).reshape(users, -1)
+        items = np.concatenate([pairs, np.zeros((users, same), int)], axis=1)
+        user, time = np.indices(items.shape)
+        table = pa.table({"user": user.ravel(), "item": items.ravel(), "time": time.ravel()})
+        pq.write_table(table, tmp_path / f"{part}.parquet")
+    text = SPEC.replace("  latest: {type: history, of: item, max_len: 2, pooling: %s}\n", "") % (
+        "none",
+        "sasrec",
+        6,
+        32,
+    )
+    text = text.replace("log", "train").replace("split: {method: time, valid: 0.25, test: 0.25}", "test: test.parquet")
+    (tmp_path / "spec.yaml").write_text(text.replace("recall@10", "recall@1"))
+    found = {}
+    for windows in ("all", "last"):
+        ended = here("train-match", "spec.yaml", "-s", f"features.past.windows={windows}", "-o", windows, cwd=tmp_path)
+        assert ended.code == 0, ended.err
+        found[windows] = json.loads((tmp_path / windows / "run.json").read_text())["test"]["recall@1"]
+    assert found["all"] > 0.42
+    assert found["last"] < 0.1
