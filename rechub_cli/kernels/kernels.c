@@ -13,6 +13,7 @@
 /* Built once, for processors with and without wide vectors; the right one is chosen where it runs. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
 #define VECTORS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define KINDS
 #else
 #define VECTORS
 #endif
@@ -210,204 +211,129 @@ void rowwise_adagrad(const int64_t *rows, const float *grads, int64_t n, int64_t
     share(adagrad_work, &task, n, ROWS, threads);
 }
 
-/* ---- values of two widths: float32, or bfloat16 with sums in float32 ---- */
-
-INLINE float widen(uint16_t value) {
-    union { uint32_t bits; float number; } both = {(uint32_t)value << 16};
-    return both.number;
-}
-
-INLINE uint16_t narrow(float value) { /* to the nearest, ties to even; not a number stays one */
-    union { float number; uint32_t bits; } both = {value};
-    uint32_t rounded = (both.bits + 0x7fffu + (both.bits >> 16 & 1)) >> 16;
-    return (uint16_t)((both.bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
-}
-
-INLINE float get(const void *values, int64_t place, int bf16) {
-    return bf16 ? widen(((const uint16_t *)values)[place]) : ((const float *)values)[place];
-}
-
-INLINE void put(void *values, int64_t place, float value, int bf16) {
-    if (bf16) ((uint16_t *)values)[place] = narrow(value);
-    else ((float *)values)[place] = value;
-}
-
 /* ---- a linear layer over looked-up rows ----
  *
  * The layer's input is F fields of width E, each a row of a table, and D numbers. Few distinct rows occur in a batch, so the
  * product of each with its columns of the weight is made once, and a row of the output is a sum of F such products.
+ *
+ * Every row of products, or of gradients, is read many times. So the outputs are cut into tiles, and what a tile needs lies
+ * together, small enough for the cache of a core. A tile is `width` outputs, the last one fewer, filled up to whole pairs.
  */
+
+#define LANES 16     /* floats of a vector */
+#define PAIR 32      /* outputs of two vectors, and what a tile is filled up to */
+#define CHUNK 2      /* pairs that are summed at once: they stay in registers */
+#define BLOCK 64     /* distinct rows whose sums of gradients are held at once */
+#define WIDEST 512   /* outputs of a tile */
+#define CACHE (512 << 10)
+
+/* Where an output stands in a tile's own order, and which one stands there. */
+INLINE int64_t lane(int64_t output, int bf16) {
+    int64_t within = output % PAIR;
+    return bf16 ? output - within + within % 2 * LANES + within / 2 : output;
+}
+
+INLINE int64_t output_at(int64_t place, int bf16) {
+    int64_t within = place % PAIR;
+    return bf16 ? place - within + within % LANES * 2 + within / LANES : place;
+}
 
 typedef struct {
     int64_t n, fields, width, numbers, outputs, columns; /* columns: of the weight, F * E + D */
     const int64_t *rows;   /* (U,) distinct rows of the table */
     const int64_t *first;  /* (F + 1,) where each field's rows start among them */
-    const int64_t *order, *starts; /* occurrences b * F + f by row */
+    const int64_t *starts; /* (U,) where each row's occurrences start in `at` */
     const int32_t *slot;   /* (n, F) the place of each occurrence's row among the distinct ones */
+    const int32_t *at;     /* (n * F,) the batch's row of each occurrence, by distinct row */
     const float *table, *weight, *bias, *dense;
-    float *turned;         /* (columns, outputs): the weight transposed */
-    void *products;        /* (U, outputs) */
+    float *turned;         /* by tile: (columns, tile), the weight transposed */
+    void *near;            /* by tile: products (U, tile); in the backward pass the gradient (n, tile) */
     void *out;             /* (n, outputs); in the backward pass its gradient */
     float *row_gradient;   /* (U, E), added to */
-    float *turned_gradient; /* (columns, outputs) */
-    float *weight_gradient; /* (outputs, columns): the same, transposed */
+    float *part;           /* by tile: (U, E), what it adds */
+    float *number_gradient; /* by tile: (D, tile) */
+    float *weight_gradient; /* (outputs, columns) */
+    float *bias_gradient;  /* (outputs,) or NULL */
     int64_t found;
     int bf16;
+    int64_t tile;
 } linear_t;
 
-/* Rows are read and written whole: pieces of them, a power of two apart, would push each other out of the cache. */
+typedef struct {
+    int64_t from, kept, size; /* the first output, how many, and so many with the filling */
+} tile_t;
 
-VECTORS static void turn_work(const void *task, int64_t begin, int64_t end) { /* tiles of 16 outputs */
-    const linear_t *t = task;
-    for (int64_t tile = begin * 16; tile < end * 16; tile += 16)
-        for (int64_t k = 0; k < t->columns; k++)
-            for (int64_t h = tile; h < tile + 16 && h < t->outputs; h++)
-                t->turned[k * t->outputs + h] = t->weight[h * t->columns + k];
+static int64_t tile_width(int64_t n, int64_t found, int bf16) {
+    int64_t rows = n > found ? n : found, width = WIDEST;
+    while (width > CHUNK * PAIR && rows * width * (bf16 ? 2 : 4) > CACHE) width /= 2;
+    return width;
 }
 
-VECTORS static void turn_back_work(const void *task, int64_t begin, int64_t end) {
-    const linear_t *t = task;
-    for (int64_t tile = begin * 16; tile < end * 16; tile += 16)
-        for (int64_t k = 0; k < t->columns; k++)
-            for (int64_t h = tile; h < tile + 16 && h < t->outputs; h++)
-                t->weight_gradient[h * t->columns + k] = t->turned_gradient[k * t->outputs + h];
+int64_t looked_up_tiles(int64_t n, int64_t found, int64_t outputs, int bf16) {
+    int64_t width = tile_width(n, found, bf16);
+    return (outputs + width - 1) / width;
 }
 
-INLINE void product(const linear_t *task, int64_t field, int bf16) {
-    const linear_t local = *task, *t = &local; /* of which the compiler knows that no value written changes it */
-    const int64_t n = t->outputs;
-    float sum[n];
-    for (int64_t u = t->first[field]; u < t->first[field + 1]; u++) {
-        const float *row = t->table + t->rows[u] * t->width;
-        for (int64_t h = 0; h < n; h++) sum[h] = 0;
-        for (int64_t e = 0; e < t->width; e++) {
-            const float *restrict column = t->turned + (field * t->width + e) * n;
-            float factor = row[e];
-            for (int64_t h = 0; h < n; h++) sum[h] += factor * column[h];
-        }
-        for (int64_t h = 0; h < n; h++) put(t->products, u * n + h, sum[h], bf16);
-    }
+INLINE tile_t tile_of(const linear_t *t, int64_t number) {
+    int64_t from = number * t->tile, kept = t->outputs - from < t->tile ? t->outputs - from : t->tile;
+    return (tile_t){from, kept, (kept + PAIR - 1) / PAIR * PAIR};
 }
 
-VECTORS static void product_work(const void *task, int64_t begin, int64_t end) {
-    const linear_t *t = task;
-    for (int64_t field = begin; field < end; field++) {
-        if (t->bf16) product(t, field, 1);
-        else product(t, field, 0);
-    }
+#define FOR(name) name##_any
+#include "looked_up.h"
+#undef FOR
+
+#if defined(KINDS)
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v3")
+#define FOR(name) name##_v3
+#include "looked_up.h"
+#undef FOR
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4")
+#define FOR(name) name##_v4
+#include "looked_up.h"
+#undef FOR
+#pragma GCC pop_options
+#endif
+
+typedef void (*work_fn)(const void *, int64_t, int64_t);
+
+static work_fn work_of(int backward) {
+#if defined(KINDS)
+    if (__builtin_cpu_supports("x86-64-v4")) return backward ? backward_work_v4 : forward_work_v4;
+    if (__builtin_cpu_supports("x86-64-v3")) return backward ? backward_work_v3 : forward_work_v3;
+#endif
+    return backward ? backward_work_any : forward_work_any;
 }
 
-/* sum += rows `places` of `values`, four at a time. */
-#define ADD_ROWS(count, place)                                                                                         \
-    do {                                                                                                               \
-        int64_t i_ = 0;                                                                                                \
-        for (; i_ + 4 <= (count); i_ += 4) {                                                                           \
-            int64_t p0 = (place(i_)) * n, p1 = (place(i_ + 1)) * n, p2 = (place(i_ + 2)) * n, p3 = (place(i_ + 3)) * n; \
-            for (int64_t h = 0; h < n; h++)                                                                            \
-                sum[h] += (get(values, p0 + h, bf16) + get(values, p1 + h, bf16)) +                                    \
-                          (get(values, p2 + h, bf16) + get(values, p3 + h, bf16));                                     \
-        }                                                                                                              \
-        for (; i_ < (count); i_++)                                                                                     \
-            for (int64_t h = 0; h < n; h++) sum[h] += get(values, (place(i_)) * n + h, bf16);                          \
-    } while (0)
-
-INLINE void sum_products(const linear_t *task, int64_t b, int bf16) {
-    const linear_t local = *task, *t = &local;
-    const int32_t *slot = t->slot + b * t->fields;
-    const int64_t n = t->outputs;
-    const void *values = t->products;
-    float sum[n];
-    for (int64_t h = 0; h < n; h++) sum[h] = t->bias ? t->bias[h] : 0;
-    for (int64_t d = 0; d < t->numbers; d++) {
-        const float *restrict column = t->turned + (t->fields * t->width + d) * n;
-        float factor = t->dense[b * t->numbers + d];
-        for (int64_t h = 0; h < n; h++) sum[h] += factor * column[h];
-    }
-#define SLOT(i) slot[i]
-    ADD_ROWS(t->fields, SLOT);
-    for (int64_t h = 0; h < n; h++) put(t->out, b * n + h, sum[h], bf16);
+/* `shape`: n, F, E, D, outputs, U. `slot`, `at` and `first` are those of `place_rows`; `part` is by `looked_up_tiles`. */
+void looked_up_linear(int backward, const int64_t *shape, const int64_t *rows, const int64_t *first, const int64_t *starts,
+                      const int32_t *slot, const int32_t *at, const float *table, const float *weight, const float *bias,
+                      const float *dense, float *turned, void *near, void *out, float *row_gradient, float *part,
+                      float *number_gradient, float *weight_gradient, float *bias_gradient, int bf16, int threads) {
+    linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], rows, first, starts, slot,
+                  at, table, weight, bias, dense, turned, near, out, row_gradient, part, number_gradient, weight_gradient,
+                  bias_gradient, shape[5], bf16, tile_width(shape[0], shape[5], bf16)};
+    int64_t tiles = looked_up_tiles(t.n, t.found, t.outputs, bf16), size = t.found * t.width;
+    share(work_of(backward), &t, tiles, 1, threads);
+    for (int64_t tile = 0; backward && tile < tiles; tile++)
+        for (int64_t i = 0; i < size; i++) row_gradient[i] += part[tile * size + i];
 }
 
-VECTORS static void sum_work(const void *task, int64_t begin, int64_t end) {
-    const linear_t *t = task;
-    for (int64_t b = begin; b < end; b++) {
-        if (t->bf16) sum_products(t, b, 1);
-        else sum_products(t, b, 0);
-    }
-}
-
-/* The gradients of one field's columns and rows; the last "field" is that of the numbers. */
-INLINE void field_gradient(const linear_t *task, int64_t field, int bf16) {
-    const linear_t local = *task, *t = &local;
-    const int numbers = field == t->fields;
-    const int64_t width = numbers ? t->numbers : t->width, n = t->outputs;
-    const void *values = t->out;
-    const float *weights = t->turned + field * t->width * n;
-    float *restrict turned = t->turned_gradient + field * t->width * n;
-    float sum[n];
-    for (int64_t i = 0; i < width * n; i++) turned[i] = 0;
-    if (numbers) {
-        for (int64_t b = 0; b < t->n; b++) {
-            for (int64_t h = 0; h < n; h++) sum[h] = get(values, b * n + h, bf16);
-            for (int64_t d = 0; d < width; d++) {
-                float factor = t->dense[b * width + d];
-                for (int64_t h = 0; h < n; h++) turned[d * n + h] += factor * sum[h];
-            }
-        }
-        return;
-    }
-    for (int64_t u = t->first[field]; u < t->first[field + 1]; u++) {
-        const int64_t *order = t->order + t->starts[u];
-        int64_t count = (u + 1 < t->found ? t->starts[u + 1] : t->n * t->fields) - t->starts[u];
-        for (int64_t h = 0; h < n; h++) sum[h] = 0;
-#define ROW(i) order[i] / t->fields
-        ADD_ROWS(count, ROW);
-        const float *row = t->table + t->rows[u] * width;
-        for (int64_t e = 0; e < width; e++) {
-            float factor = row[e], dot = 0;
-            for (int64_t h = 0; h < n; h++) {
-                turned[e * n + h] += factor * sum[h];
-                dot += weights[e * n + h] * sum[h];
-            }
-            t->row_gradient[u * width + e] += dot;
-        }
-    }
-}
-
-VECTORS static void gradient_work(const void *task, int64_t begin, int64_t end) {
-    const linear_t *t = task;
-    for (int64_t item = begin; item < end; item++) {
-        if (t->bf16) field_gradient(t, t->fields - item, 1); /* the numbers first: they take longest */
-        else field_gradient(t, t->fields - item, 0);
-    }
-}
-
-/* `shape`: n, F, E, D, outputs, U. `slot` and `first` are those of `place_rows`. */
-void looked_up_linear(int backward, const int64_t *shape, const int64_t *rows, const int64_t *first, const int64_t *order,
-                      const int64_t *starts, const int32_t *slot, const float *table, const float *weight, const float *bias,
-                      const float *dense, float *turned, void *products, void *out, float *row_gradient,
-                      float *turned_gradient, float *weight_gradient, int bf16, int threads) {
-    linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], rows, first, order, starts,
-                  slot, table, weight, bias, dense, turned, products, out, row_gradient, turned_gradient, weight_gradient,
-                  shape[5], bf16};
-    if (backward) {
-        share(gradient_work, &t, t.fields + 1, 1, threads);
-        share(turn_back_work, &t, (t.outputs + 15) / 16, 8, threads);
-        return;
-    }
-    share(turn_work, &t, (t.outputs + 15) / 16, 8, threads);
-    share(product_work, &t, t.fields, 1, threads);
-    share(sum_work, &t, t.n, 16, threads);
-}
-
-/* Where each occurrence's row stands among the distinct ones, (n,), and where each field's rows start, (fields + 1,). */
+/* Where each occurrence's row stands among the distinct ones, (n,), the batch's row of each occurrence as they are ordered,
+ * (n,), and where each field's rows start, (fields + 1,). */
 void place_rows(const int64_t *order, int64_t n, const int64_t *rows, const int64_t *starts, int64_t found,
-                const int64_t *offsets, int64_t fields, int32_t *slot, int64_t *first) {
+                const int64_t *offsets, int64_t fields, int32_t *slot, int32_t *at, int64_t *first) {
     int64_t field = 0;
     for (int64_t u = 0; u < found; u++) {
         while (field < fields && offsets[field] <= rows[u]) first[field++] = u;
         int64_t stop = u + 1 < found ? starts[u + 1] : n;
-        for (int64_t i = starts[u]; i < stop; i++) slot[order[i]] = (int32_t)u;
+        for (int64_t i = starts[u]; i < stop; i++) {
+            slot[order[i]] = (int32_t)u;
+            at[i] = (int32_t)(order[i] / fields);
+        }
     }
     while (field <= fields) first[field++] = found;
 }

@@ -22,12 +22,15 @@ _int, _i64, _double, _at = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes
 _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "set_parallel": ([_at], None),
     "group_ids": ([_at, _i64, _at, _at, _at], _i64),
-    "place_rows": ([_at, _i64, _at, _at, _i64, _at, _i64, _at, _at], None),
+    "place_rows": ([_at, _i64, _at, _at, _i64, _at, _i64, _at, _at, _at], None),
     "gather_rows": ([_at, _i64, _i64, _at, _i64, _at, _int], _int),
     "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
     "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
-    "looked_up_linear": ([_int, *[_at] * 16, _int, _int], None),
+    "looked_up_tiles": ([_i64, _i64, _i64, _int], _i64),
+    "looked_up_linear": ([_int, *[_at] * 18, _int, _int], None),
 }
+
+_PAIR = 32  # outputs that the loops over looked-up rows take at once
 
 
 @functools.cache
@@ -118,19 +121,22 @@ def rowwise_adagrad(
     return True
 
 
-def place_rows(rows: Tensor, order: Tensor, starts: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
-    """Of grouped ids: each occurrence's place among the distinct rows, int32 (n,); each field's first row (F + 1,).
+def place_rows(rows: Tensor, order: Tensor, starts: Tensor, fields: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the grouped ids of a batch of F fields, n of them.
 
-    ``fields`` (F,): the first row of each field, rising.
+    ``fields`` (F,): the first row of each field, rising. Returns each occurrence's place among the distinct rows,
+    int32 (n,); the batch's row of each occurrence, in their order, int32 (n,); and each field's first distinct row,
+    int64 (F + 1,).
     """
     loops = library()
     assert loops is not None
-    slot, first = torch.empty(order.numel(), dtype=torch.int32), torch.empty(fields.numel() + 1, dtype=torch.int64)
+    slot, at = (torch.empty(order.numel(), dtype=torch.int32) for _ in range(2))
+    first = torch.empty(fields.numel() + 1, dtype=torch.int64)
     loops.place_rows(
         *(order.data_ptr(), order.numel(), rows.data_ptr(), starts.data_ptr(), rows.numel()),
-        *(fields.data_ptr(), fields.numel(), slot.data_ptr(), first.data_ptr()),
+        *(fields.data_ptr(), fields.numel(), slot.data_ptr(), at.data_ptr(), first.data_ptr()),
     )
-    return slot, first
+    return slot, at, first
 
 
 def looked_up_linear(
@@ -138,29 +144,39 @@ def looked_up_linear(
     table: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    turned: Tensor,
+    turned: Tensor | None,
     out: Tensor,
     row_gradient: Tensor | None = None,
     weight_gradient: Tensor | None = None,
-) -> None:
+    bias_gradient: Tensor | None = None,
+) -> Tensor:
     """One pass of ``nn.looked_up``.
 
-    Forwards it writes ``out`` and ``turned``, the weight transposed; backwards, where the gradients are given, it reads
-    both, ``out`` as the gradient, and adds to ``row_gradient`` (U, E).
+    Forwards it writes ``out`` and returns the weight transposed, as the loops want it; backwards, where that and the
+    gradients are given, it reads ``out`` as the gradient, and adds to ``row_gradient`` (U, E).
     """
     loops = library()
     assert loops is not None
-    backward, grouped, dense = row_gradient is not None, inputs.grouped, inputs.dense
-    products = out if backward else out.new_empty(grouped.rows.numel(), out.shape[1])
-    shape = (inputs.size, inputs.fields, table.shape[1], dense.shape[1], out.shape[1], grouped.rows.numel())
-    tensors = (grouped.rows, inputs.first, grouped.order, grouped.starts, inputs.slot, table, weight, bias, dense)
-    turned_gradient = torch.empty_like(turned) if backward else None
-    written = (turned, products, out, row_gradient, turned_gradient, weight_gradient)
+    grouped, dense, outputs = inputs.grouped, inputs.dense, -(-out.shape[1] // _PAIR) * _PAIR
+    found, half = grouped.rows.numel(), out.dtype == torch.bfloat16
+    backward = turned is not None
+    near = out.new_empty(inputs.size if backward else found, outputs)
+    part = number_gradient = None
+    if turned is None:
+        turned = weight.new_empty(weight.shape[1], outputs)
+    else:
+        tiles = loops.looked_up_tiles(inputs.size, found, out.shape[1], half)
+        part = weight.new_empty(tiles, found, table.shape[1])
+        number_gradient = weight.new_empty(dense.shape[1], outputs)
+    shape = (inputs.size, inputs.fields, table.shape[1], dense.shape[1], out.shape[1], found)
+    read = (grouped.rows, inputs.first, grouped.starts, inputs.slot, inputs.at, table, weight, bias, dense)
+    written = (turned, near, out, row_gradient, part, number_gradient, weight_gradient, bias_gradient)
     loops.looked_up_linear(
         *(backward, (ctypes.c_int64 * 6)(*shape)),
-        *(None if tensor is None else tensor.data_ptr() for tensor in (*tensors, *written)),
-        *(out.dtype == torch.bfloat16, _threads()),
+        *(None if tensor is None else tensor.data_ptr() for tensor in (*read, *written)),
+        *(half, _threads()),
     )
+    return turned
 
 
 def _threads() -> int:

@@ -18,7 +18,6 @@ from rechub_cli.kernels import loops
 from rechub_cli.nn.table import EmbeddingTable, Request, table_grad
 
 WORTH = 4  # occurrences of each distinct row from which this is the quicker way
-MOST = 32_768  # outputs of one call, whose sums are on the stack
 
 
 class LookedUp:
@@ -35,7 +34,8 @@ class LookedUp:
         self.table, self.dense = table, dense.contiguous()
         self.grouped, _, _ = request.grouped()
         self.size, self.fields = request.ids.shape
-        self.slot, self.first = loops.place_rows(self.grouped.rows, self.grouped.order, self.grouped.starts, starts)
+        grouped = self.grouped
+        self.slot, self.at, self.first = loops.place_rows(grouped.rows, grouped.order, grouped.starts, starts)
 
     @staticmethod
     def pays(table: EmbeddingTable, request: Request, dense: Tensor) -> bool:
@@ -52,10 +52,8 @@ class LookedUp:
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Tensor:
         """``F.linear`` of it: (B, outputs), bfloat16 under such an autocast."""
-        if weight.shape[0] <= MOST:
-            return _Linear.apply(self.table.weight, weight, bias, self)
-        biases = [None] * len(weight.split(MOST)) if bias is None else bias.split(MOST)
-        return torch.cat([self.linear(*part) for part in zip(weight.split(MOST), biases, strict=True)], dim=1)
+        out: Tensor = _Linear.apply(self.table.weight, weight, bias, self)
+        return out
 
 
 class _Linear(torch.autograd.Function):
@@ -63,9 +61,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, looked_up: LookedUp) -> Tensor:
         half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         out = torch.empty(looked_up.size, weight.shape[0], dtype=torch.bfloat16 if half else torch.float32)
-        turned = weight.new_empty(weight.shape[1], weight.shape[0])
-        loops.looked_up_linear(looked_up, rows, weight, bias, turned, out)
-        ctx.save_for_backward(rows, weight, turned)
+        ctx.save_for_backward(rows, weight, loops.looked_up_linear(looked_up, rows, weight, bias, None, out))
         ctx.looked_up, ctx.bias = looked_up, bias is not None
         return out
 
@@ -76,6 +72,6 @@ class _Linear(torch.autograd.Function):
         looked_up, grad = ctx.looked_up, grad.contiguous()
         values = rows.new_zeros(looked_up.grouped.rows.numel(), rows.shape[1])
         weight_grad = torch.empty_like(weight)
-        loops.looked_up_linear(looked_up, rows, weight, None, turned, grad, values, weight_grad)
-        bias_grad = grad.float().sum(0) if ctx.bias else None
+        bias_grad = weight.new_empty(len(weight)) if ctx.bias else None
+        loops.looked_up_linear(looked_up, rows, weight, None, turned, grad, values, weight_grad, bias_grad)
         return table_grad(looked_up.table, looked_up.grouped.rows, values), weight_grad, bias_grad, None

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from rechub_cli.batch import Batch
 from rechub_cli.kernels import loops
 from rechub_cli.models.multi_task.mmoe import MMoE
+from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.rows import group, sparse_grad
+from rechub_cli.nn.table import EmbeddingTable, Request
 from rechub_cli.nn.tasks import TaskInputs
 from rechub_cli.optim import LazyAdam, RowwiseAdagrad
 from rechub_cli.schema import Feature, Schema, Task
@@ -140,11 +143,36 @@ def test_the_installation_says_whether_it_has_them(monkeypatch):
     assert versions()["kernels"] == "off (RECHUB_KERNELS=0)"
 
 
-def test_many_outputs_are_made_in_parts(monkeypatch):
-    from rechub_cli.nn import looked_up
-
-    batch, weight, bias = batch_of(300), torch.randn(50, 32), torch.randn(50)
-    (inputs,), _ = small_model().inputs.for_layers(batch)
-    whole = inputs.linear(weight, bias)
-    monkeypatch.setattr(looked_up, "MOST", 20)
-    assert torch.equal(inputs.linear(weight, bias), whole)
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(("width", "outputs"), [(5, 1), (16, 33), (40, 64), (8, 700)])
+def test_a_layer_of_any_shape_over_looked_up_rows(width, outputs, half):
+    torch.manual_seed(3)
+    n, sizes = 1100, {"a": 3, "b": 90, "c": 200, "d": 7}  # more rows of one field than are summed at once
+    table = EmbeddingTable(sizes, width, std=1.0)
+    starts = torch.tensor([table.row_offset(name) for name in sizes])
+    ids = torch.stack([torch.randint(1, size, (n,)) for size in sizes.values()], dim=1) + starts
+    dense, weight, bias = torch.randn(n, 3), torch.randn(outputs, 4 * width + 3), torch.randn(outputs)
+    weight, bias = (tensor.requires_grad_() for tensor in (weight, bias))
+    out_gradient = torch.randn(n, outputs)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            inputs = LookedUp(table, Request(ids.int()), starts, dense)
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                out = inputs.linear(weight, bias)
+            assert out.dtype == (torch.bfloat16 if half else torch.float32)
+            out.backward(out_gradient.to(out.dtype))
+            found.append([out.float(), weight.grad, bias.grad, table.weight.grad])
+            weight.grad = bias.grad = table.weight.grad = None
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    rows = table.weight.detach().clone().requires_grad_()
+    layers = torch.cat([rows[ids.long()].flatten(1), dense], 1)
+    truth = F.linear(layers, weight, bias)
+    truth.backward(out_gradient.bfloat16().float() if half else out_gradient)
+    for mine, other in zip(found[0], [truth, weight.grad, bias.grad, rows.grad], strict=True):
+        torch.testing.assert_close(
+            mine, other, rtol=1e-4, atol=(0.02 if half else 1e-5) * float(other.abs().mean() + 1)
+        )

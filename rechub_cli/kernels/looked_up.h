@@ -1,0 +1,219 @@
+/* Loops of a linear layer over looked-up rows: kernels.c includes this once for each kind of processor, as functions of
+ * that kind, because vectors of a fixed length are cut up for the oldest one otherwise.
+ *
+ * A pair of vectors is PAIR outputs. Of bfloat16 the first one holds the even outputs and the second the odd ones, which is
+ * how the halves of 32-bit words lie; whatever is kept in a tile's own order of float32 has that order too.
+ */
+
+typedef float FOR(vector_t) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef uint32_t FOR(words_t) __attribute__((vector_size(LANES * 4), aligned(2), may_alias));
+
+INLINE void FOR(load)(FOR(vector_t) *pair, const void *values, int64_t place, int bf16) {
+    if (bf16) {
+        FOR(words_t) words = *(const FOR(words_t) *)((const uint16_t *)values + place);
+        pair[0] = (FOR(vector_t))(words << 16);
+        pair[1] = (FOR(vector_t))(words & 0xffff0000u);
+    } else {
+        pair[0] = *(const FOR(vector_t) *)((const float *)values + place);
+        pair[1] = *(const FOR(vector_t) *)((const float *)values + place + LANES);
+    }
+}
+
+INLINE FOR(words_t) FOR(rounded)(FOR(vector_t) value) { /* to the nearest, ties to even, in the upper half; not a number stays one */
+    FOR(words_t) words = (FOR(words_t))value, no_number = (FOR(words_t))((words & 0x7fffffffu) > 0x7f800000u);
+    return (no_number & 0x7fc00000u) | (~no_number & (words + 0x7fffu + (words >> 16 & 1)));
+}
+
+INLINE void FOR(store)(const FOR(vector_t) *pair, void *values, int64_t place, int bf16) {
+    if (bf16) {
+        FOR(words_t) words = FOR(rounded)(pair[0]) >> 16 | (FOR(rounded)(pair[1]) & 0xffff0000u);
+        *(FOR(words_t) *)((uint16_t *)values + place) = words;
+    } else {
+        *(FOR(vector_t) *)((float *)values + place) = pair[0];
+        *(FOR(vector_t) *)((float *)values + place + LANES) = pair[1];
+    }
+}
+
+/* sum += rows `places` of `values` (, size), from output h on. */
+INLINE void FOR(add_rows)(FOR(vector_t) *sum, const void *values, int64_t size, const int32_t *places, int64_t count, int64_t h,
+                          int pairs, int bf16) {
+    for (int64_t i = 0; i < count; i++)
+        for (int p = 0; p < pairs; p++) {
+            FOR(vector_t) pair[2];
+            FOR(load)(pair, values, places[i] * size + h + p * PAIR, bf16);
+            sum[2 * p] += pair[0];
+            sum[2 * p + 1] += pair[1];
+        }
+}
+
+/* sum += factor * `values`, both in the tile's order. */
+INLINE void FOR(add)(FOR(vector_t) *sum, float factor, const float *values, int pairs) {
+    for (int v = 0; v < 2 * pairs; v++) sum[v] += factor * ((const FOR(vector_t) *)values)[v];
+}
+
+/* A chunk of a tile forwards: the products of all distinct rows, then the sums. */
+INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pairs, int bf16) {
+    const int64_t size = tile.size, width = t->width, numbers = t->numbers;
+    const float *turned = t->turned + tile.from * t->columns + h;
+    void *products = bf16 ? (void *)((uint16_t *)t->near + tile.from * t->found) : (float *)t->near + tile.from * t->found;
+    for (int64_t field = 0; field < t->fields; field++)
+        for (int64_t u = t->first[field]; u < t->first[field + 1]; u++) {
+            const float *row = t->table + t->rows[u] * width, *column = turned + field * width * size;
+            FOR(vector_t) sum[2 * CHUNK] = {0};
+            for (int64_t e = 0; e < width; e++) FOR(add)(sum, row[e], column + e * size, pairs);
+            for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, products, u * size + h + p * PAIR, bf16);
+        }
+    const float *column = turned + t->fields * width * size;
+    const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR;
+    float bias[CHUNK * PAIR] = {0}, left[CHUNK * PAIR];
+    for (int64_t j = 0; t->bias && j < kept; j++) bias[lane(j, bf16)] = t->bias[tile.from + h + j];
+    for (int64_t b = 0; b < t->n; b++) {
+        FOR(vector_t) sum[2 * CHUNK];
+        for (int v = 0; v < 2 * pairs; v++) sum[v] = ((const FOR(vector_t) *)bias)[v];
+        for (int64_t d = 0; d < numbers; d++) FOR(add)(sum, t->dense[b * numbers + d], column + d * size, pairs);
+        FOR(add_rows)(sum, products, size, t->slot + b * t->fields, t->fields, h, pairs, bf16);
+        const int64_t place = b * t->outputs + tile.from + h;
+        if (kept == pairs * PAIR) {
+            for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, t->out, place + p * PAIR, bf16);
+        } else {
+            for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, left, p * PAIR, bf16);
+            memcpy((char *)t->out + place * (bf16 ? 2 : 4), left, (size_t)kept * (bf16 ? 2 : 4));
+        }
+    }
+}
+
+/* `count` floats, and zeros after them. */
+INLINE FOR(vector_t) FOR(part_of)(const float *values, int64_t count) {
+    if (count == LANES) return *(const FOR(vector_t) *)values;
+    FOR(vector_t) found = {0};
+    memcpy(&found, values, (size_t)count * sizeof *values);
+    return found;
+}
+
+/* The gradients that come from some distinct rows of a field, with their sums of the gradients of a chunk's outputs. */
+INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept, int64_t column, const int64_t *rows,
+                                 const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int bf16) {
+    const float *weight = t->weight + output * t->columns + column;
+    float *gradient = t->weight_gradient + output * t->columns + column;
+    for (int64_t e = 0; e < t->width; e += LANES) {
+        const int64_t count = t->width - e < LANES ? t->width - e : LANES;
+        FOR(vector_t) values[BLOCK];
+        for (int64_t i = 0; i < found; i++) values[i] = FOR(part_of)(t->table + rows[i] * t->width + e, count);
+        for (int64_t j = 0; j < kept; j += 4) { /* four outputs at once; beyond the last one, that one again */
+            FOR(vector_t) sum[4] = {0};
+            int64_t place[4];
+            for (int o = 0; o < 4; o++) place[o] = lane(j + o < kept ? j + o : kept - 1, bf16);
+            for (int64_t i = 0; i < found; i++)
+                for (int o = 0; o < 4; o++) sum[o] += sums[i][place[o]] * values[i];
+            for (int o = 0; o < 4 && j + o < kept; o++) {
+                float *target = gradient + (j + o) * t->columns + e;
+                if (again) sum[o] += FOR(part_of)(target, count);
+                memcpy(target, &sum[o], (size_t)count * sizeof *target);
+            }
+        }
+        for (int64_t i = 0; i < found; i += 4) {
+            FOR(vector_t) sum[4] = {0};
+            int64_t place[4];
+            for (int o = 0; o < 4; o++) place[o] = i + o < found ? i + o : found - 1;
+            for (int64_t j = 0; j < kept; j++) {
+                FOR(vector_t) value = FOR(part_of)(weight + j * t->columns + e, count);
+                for (int o = 0; o < 4; o++) sum[o] += sums[place[o]][lane(j, bf16)] * value;
+            }
+            for (int o = 0; o < 4 && i + o < found; o++) {
+                float *target = part + (i + o) * t->width + e;
+                sum[o] += FOR(part_of)(target, count);
+                memcpy(target, &sum[o], (size_t)count * sizeof *target);
+            }
+        }
+    }
+}
+
+/* A chunk of a tile backwards: the gradients of the weight's columns, and this chunk's part of those of the rows. */
+INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, int64_t h, int pairs, int bf16) {
+    const int64_t size = tile.size, numbers = t->numbers, output = tile.from + h;
+    const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR;
+    float *part = t->part + number * t->found * t->width;
+    const void *near = bf16 ? (void *)((uint16_t *)t->near + tile.from * t->n) : (float *)t->near + tile.from * t->n;
+    float sums[BLOCK][CHUNK * PAIR];
+    for (int64_t field = 0; field < t->fields; field++)
+        for (int64_t from = t->first[field]; from < t->first[field + 1]; from += BLOCK) {
+            int64_t found = t->first[field + 1] - from < BLOCK ? t->first[field + 1] - from : BLOCK;
+            for (int64_t i = 0; i < found; i++) {
+                int64_t u = from + i, stop = u + 1 < t->found ? t->starts[u + 1] : t->n * t->fields;
+                FOR(vector_t) sum[2 * CHUNK] = {0};
+                FOR(add_rows)(sum, near, size, t->at + t->starts[u], stop - t->starts[u], h, pairs, bf16);
+                for (int v = 0; v < 2 * pairs; v++) ((FOR(vector_t) *)sums[i])[v] = sum[v];
+            }
+            FOR(field_gradients)(t, output, kept, field * t->width, t->rows + from, (const float(*)[CHUNK * PAIR])sums, found,
+                                 from > t->first[field], part + from * t->width, bf16);
+        }
+    float bias[CHUNK * PAIR] = {0}, *of_numbers = t->number_gradient + output / PAIR * PAIR * numbers; /* (D, chunk) */
+    memset(of_numbers, 0, (size_t)(numbers * pairs * PAIR) * sizeof *bias);
+    for (int64_t b = 0; b < t->n; b++)
+        for (int p = 0; p < pairs; p++) {
+            FOR(vector_t) pair[2], *total = (FOR(vector_t) *)bias + 2 * p;
+            FOR(load)(pair, near, b * size + h + p * PAIR, bf16);
+            for (int v = 0; v < 2; v++) {
+                total[v] += pair[v];
+                for (int64_t d = 0; d < numbers; d++)
+                    ((FOR(vector_t) *)(of_numbers + d * pairs * PAIR))[2 * p + v] += t->dense[b * numbers + d] * pair[v];
+            }
+        }
+    for (int64_t j = 0; j < kept; j++) {
+        float *target = t->weight_gradient + (output + j) * t->columns + t->fields * t->width;
+        for (int64_t d = 0; d < numbers; d++) target[d] = of_numbers[d * pairs * PAIR + lane(j, bf16)];
+        if (t->bias_gradient) t->bias_gradient[output + j] = bias[lane(j, bf16)];
+    }
+}
+
+INLINE void FOR(forward_tile)(const linear_t *task, int64_t number, int bf16) {
+    const linear_t local = *task, *t = &local; /* of which the compiler knows that no value written changes it */
+    const tile_t tile = tile_of(t, number);
+    float *turned = t->turned + tile.from * t->columns;
+    for (int64_t from = 0; from < tile.size; from += LANES) {
+        const float *source[LANES];
+        for (int i = 0; i < LANES; i++) {
+            int64_t j = output_at(from + i, bf16);
+            source[i] = t->weight + (tile.from + (j < tile.kept ? j : tile.kept - 1)) * t->columns; /* one too many: unused */
+        }
+        for (int64_t k = 0; k < t->columns; k++) {
+            FOR(vector_t) column;
+            for (int i = 0; i < LANES; i++) column[i] = source[i][k];
+            *(FOR(vector_t) *)(turned + k * tile.size + from) = column;
+        }
+    }
+    int64_t h = 0;
+    for (; h + CHUNK * PAIR <= tile.size; h += CHUNK * PAIR) FOR(forward_chunk)(t, tile, h, CHUNK, bf16);
+    for (; h < tile.size; h += PAIR) FOR(forward_chunk)(t, tile, h, 1, bf16);
+}
+
+INLINE void FOR(backward_tile)(const linear_t *task, int64_t number, int bf16) {
+    const linear_t local = *task, *t = &local;
+    const tile_t tile = tile_of(t, number);
+    const int bytes = bf16 ? 2 : 4;
+    char *near = (char *)t->near + tile.from * t->n * bytes;
+    for (int64_t b = 0; b < t->n; b++) {
+        memcpy(near + b * tile.size * bytes, (char *)t->out + (b * t->outputs + tile.from) * bytes, (size_t)(tile.kept * bytes));
+        memset(near + (b * tile.size + tile.kept) * bytes, 0, (size_t)((tile.size - tile.kept) * bytes));
+    }
+    memset(t->part + number * t->found * t->width, 0, (size_t)(t->found * t->width) * sizeof *t->part);
+    int64_t h = 0;
+    for (; h + CHUNK * PAIR <= tile.size; h += CHUNK * PAIR) FOR(backward_chunk)(t, number, tile, h, CHUNK, bf16);
+    for (; h < tile.size; h += PAIR) FOR(backward_chunk)(t, number, tile, h, 1, bf16);
+}
+
+static void FOR(forward_work)(const void *task, int64_t begin, int64_t end) {
+    const linear_t *t = task;
+    for (int64_t number = begin; number < end; number++) {
+        if (t->bf16) FOR(forward_tile)(t, number, 1);
+        else FOR(forward_tile)(t, number, 0);
+    }
+}
+
+static void FOR(backward_work)(const void *task, int64_t begin, int64_t end) {
+    const linear_t *t = task;
+    for (int64_t number = begin; number < end; number++) {
+        if (t->bf16) FOR(backward_tile)(t, number, 1);
+        else FOR(backward_tile)(t, number, 0);
+    }
+}
