@@ -28,11 +28,12 @@ parser.add_argument("--negatives", type=int, default=255)
 parser.add_argument("--temperature", type=float, default=0.05)
 parser.add_argument("--dim", type=int, default=32)
 parser.add_argument("--seed", type=int, default=2022)
+parser.add_argument("--threads", type=int, default=2)
 a = parser.parse_args()
 torch.manual_seed(a.seed)
 rng = np.random.default_rng(a.seed)
 np.random.seed(a.seed)
-torch.set_num_threads(2)
+torch.set_num_threads(a.threads)
 LENGTH = 50
 
 clock = Clock()
