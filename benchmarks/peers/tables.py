@@ -33,10 +33,12 @@ def arrays(frame: pd.DataFrame, info: dict) -> dict[str, np.ndarray]:
     return {column: array(frame, column, info) for column in columns_of(info)}
 
 
-def encode(frames: dict[str, pd.DataFrame], sparse: list[str], dense: list[str], label: str, folder: str) -> None:
+def encode(
+    frames: dict[str, pd.DataFrame], sparse: list[str], dense: list[str], labels: list[str], folder: str
+) -> None:
     """Integer ids from the training rows' values (0: unseen or missing), numbers log-scaled and standardised."""
     sizes = {}
-    out = {name: {label: frame[label].to_numpy(np.float32)} for name, frame in frames.items()}
+    out = {name: {label: frame[label].to_numpy(np.float32) for label in labels} for name, frame in frames.items()}
     for column in sparse:
         values = pd.Index(frames["train"][column].dropna().unique())
         sizes[column] = len(values) + 1
@@ -52,7 +54,7 @@ def encode(frames: dict[str, pd.DataFrame], sparse: list[str], dense: list[str],
     target.mkdir(parents=True, exist_ok=True)
     for name, columns in out.items():
         pd.DataFrame(columns).to_parquet(target / f"{name}.parquet")
-    (target / "meta.json").write_text(json.dumps({"labels": [label], "sparse": sizes, "dense": dense, "sequences": {}}))
+    (target / "meta.json").write_text(json.dumps({"labels": labels, "sparse": sizes, "dense": dense, "sequences": {}}))
 
 
 def write_scores(scores, file: str) -> None:
