@@ -1,14 +1,10 @@
-"""``--resume``: go on with a run that ended before its time, as if it had not.
-
-``request.json`` in a run holds what it was asked for: overrides, the spec's values, a fingerprint of the data.
-"""
+"""``--resume``: go on with a run that ended before its time, as if it had not."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli import plugins
 from rechub_cli.errors import DataError, NoInput, SpecError, Unavailable, UsageError
-from rechub_cli.files import write_text
 from rechub_cli.run.checkpoints import Checkpoints, stored_json
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events
 from rechub_cli.run.record import epochs_told
 from rechub_cli.run.safe_text import redacted_data
 from rechub_cli.run.signals import Stop
-from rechub_cli.spec import overrides
-from rechub_cli.workflows.dates import dated_read, day_of
+from rechub_cli.workflows.asked import FILE, appends, code_set, describe, keep_request, local_code, read_request
+from rechub_cli.workflows.dates import dated_read
 from rechub_cli.workflows.request import TrainOutcome, TrainRequest
 
 if TYPE_CHECKING:
@@ -32,7 +27,6 @@ if TYPE_CHECKING:
     from rechub_cli.spec.read import ReadSpec
     from rechub_cli.workflows.sources import Sources
 
-FILE = "request.json"
 CHOICES = ("never", "auto", "must")
 MAY_CHANGE = ("trainer.n_epoch", "trainer.earlystop_patience", "trainer.device")
 
@@ -156,7 +150,7 @@ def find(run: Run, command: str, request: TrainRequest, events: Events) -> Kept:
         raise DataError(f"{run.path / FILE} is missing: the run cannot go on; restore it, or train again")
     check_start(run, asked, request)
     said = request.overrides
-    again = {piece for piece in asked["overrides"] if _appends(piece)}  # said again, they would append twice
+    again = {piece for piece in asked["overrides"] if appends(piece)}  # said again, they would append twice
     new = [piece for piece in request.overrides if piece not in again]
     request = replace(
         request, overrides=(*asked["overrides"], *new), date=asked["date"], allow_fresh=asked["allow_fresh"]
@@ -210,25 +204,6 @@ def check_code(run: Run, said: Sequence[str], read: ReadSpec) -> None:
             raise Unavailable(f"{run.path} asks for code, {name}; if you trust it, say it again: --set {key}={name}")
 
 
-def code_set(read: ReadSpec) -> Iterator[tuple[str, str, str]]:
-    """(override, dotted key, name) of all code that a ``--set`` names, as ``./file.py:Class``."""
-    from rechub_cli.workflows.load import texts
-
-    model, trainer = read.spec.model, read.spec.trainer
-    named = {"model": {"name": model.name, "params": {}}, "trainer": trainer.model_dump(exclude={"device"})}
-    for place, origin in read.origins.items():
-        if origin.kind != "set" or place[0] not in named:
-            continue
-        value: Any = named
-        for part in place:
-            if not isinstance(value, dict) or part not in value:
-                break  # of a list, all of it
-            value = value[part]
-        for name in texts(value):
-            if ":" in name:
-                yield origin.piece, ".".join(map(str, place)), name
-
-
 def differences(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
     """(dotted key, (value then, value now)) of the keys at which two specs differ."""
     if isinstance(was, dict) and isinstance(now, dict):
@@ -236,51 +211,6 @@ def differences(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, tuple
             yield from differences(was.get(key), now.get(key), f"{path}.{key}" if path else str(key))
     elif was != now:
         yield path, (was, now)
-
-
-def keep_request(
-    run: Run, command: str, request: TrainRequest, read: ReadSpec, sources: Sources, init_from: str | None
-) -> None:
-    """Write down what the run is asked for, so that it can go on; ``init_from`` as it was given."""
-    try:
-        pieces = [overrides.standing_alone(piece) for piece in request.overrides]
-    except overrides.BadOverride as error:  # its file went away since it was read
-        raise SpecError(f"--set: {error}") from error
-    pieces += [f"{key}={_as_override(key, value, read)}" for key, value in request.sugar().items()]
-    last = {piece: place for place, piece in enumerate(pieces)}
-    pieces = [piece for place, piece in enumerate(pieces) if last[piece] == place or _appends(piece)]
-    asked = {
-        "format": 1,
-        "command": command,
-        "overrides": [piece for piece in pieces if redacted_data([piece]) == [piece]],  # secrets: ask again
-        "limit_rows": request.limit_rows,
-        "date": str(day_of(request.date)),
-        "init_from": _whole(request.init_from),
-        "init_from_given": init_from,
-        "allow_fresh": request.allow_fresh,
-        "spec": read.spec.model_dump(mode="json"),
-        "data": describe(sources),
-    }
-    write_text(run.path / FILE, json.dumps(redacted_data(asked), indent=1))
-
-
-def read_request(run: Run) -> dict[str, Any]:
-    """What ``keep_request`` wrote; empty where it did not. Raises DataError where it is damaged."""
-    path = run.path / FILE
-    if not path.exists():
-        return {}
-    asked = stored_json(path)
-    if not isinstance(asked, dict) or asked.get("format") != 1:
-        raise DataError(f"{path} is damaged, or of another rechub; restore it or train again")
-    pieces, limit = asked.get("overrides"), asked.get("limit_rows")
-    fine = isinstance(pieces, list) and all(isinstance(piece, str) and _stands_alone(piece) for piece in pieces)
-    fine = fine and isinstance(asked.get("date"), str) and isinstance(asked.get("allow_fresh"), bool)
-    fine = fine and all(isinstance(asked.get(key, 0), str | None) for key in ("init_from", "init_from_given"))
-    fine = fine and (limit is None or (isinstance(limit, int) and limit > 0)) and isinstance(asked.get("spec"), dict)
-    data = asked.get("data")
-    if not fine or not isinstance(data, dict) or not all(isinstance(part, dict) for part in data.values()):
-        raise DataError(f"{path} is damaged: it is not what training wrote; restore it or train again")
-    return asked
 
 
 def restore(run: Run, point: str, trainer: Any, watcher: RunWatcher) -> None:
@@ -299,53 +229,6 @@ def restore(run: Run, point: str, trainer: Any, watcher: RunWatcher) -> None:
     at, watcher.n_epoch = trainer.loop.at, trainer.loop.n_epoch
     text = f"goes on from {point}: {at.epoch} epochs and {at.epoch_step} steps were done"
     watcher.restore(at.epochs(), text, {"checkpoint": point, "epoch": at.epoch, "step": at.step})
-
-
-def describe(sources: Sources) -> dict[str, Any]:
-    """The files of each part as they are, with a fingerprint of all that decides its rows."""
-    parts = {"train": sources.train, "valid": sources.valid, "test": sources.test, "items": sources.items}
-    return {
-        name: {"files": [file.name for file in source.files], "fingerprint": source.fingerprint()}
-        for name, source in parts.items()
-        if source is not None
-    }
-
-
-def command_to_resume(command: str, spec: str, run: Run, read: ReadSpec) -> str:
-    """What to type to go on with a run; code that it was asked for by ``--set`` must be said again."""
-    again = [word for piece in dict.fromkeys(piece for piece, _, _ in code_set(read)) for word in ("--set", piece)]
-    return shlex.join(["rechub", command, spec, *again, "-o", str(run.path), "--resume", "must"])
-
-
-def local_code(read: ReadSpec) -> list[tuple[str, str]]:
-    """(kind, name) of everything that the spec names in place, as ``./file.py:Class``."""
-    trainer, model = read.spec.trainer, read.spec.model
-    named = [("models", model.name), ("losses", trainer.loss), ("metrics", trainer.monitor)]
-    named += [("metrics", name) for name in trainer.metrics or ()]
-    return [(kind, name) for kind, name in named if isinstance(name, str) and ":" in name]
-
-
-def _whole(path: str | None) -> str | None:
-    """Where the run is that a name or a link points to now: both may point elsewhere when training goes on."""
-    return None if path is None else str(Run.open(path).path.resolve())
-
-
-def _appends(piece: str) -> bool:
-    return overrides.split(piece).append
-
-
-def _stands_alone(piece: str) -> bool:
-    """Whether it is an override that reads no file."""
-    with contextlib.suppress(overrides.BadOverride):
-        return not overrides.split(piece).text.startswith("@")
-    return False
-
-
-def _as_override(key: str, value: Any, read: ReadSpec) -> str:
-    """The value of a flag as text for ``--set``; paths as the spec has them, from wherever the command was started."""
-    if key in ("data.train", "data.valid", "data.test", "data.items"):
-        return json.dumps(getattr(read.spec.data, key.removeprefix("data.")), ensure_ascii=False)
-    return str(value)
 
 
 def _shown(value: Any) -> str:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,33 +17,33 @@ from rechub_cli.run.checkpoints import Checkpoints
 from rechub_cli.run.directory import Run, check_output
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
-from rechub_cli.run.table import clock
-from rechub_cli.workflows import fitting, resuming
+from rechub_cli.workflows import asked, fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
-from rechub_cli.workflows.commands import check_command, command_of
-from rechub_cli.workflows.dates import dated_read, dated_spec
 from rechub_cli.workflows.drift import keep_valid
 from rechub_cli.workflows.history import PartEncoders, sort_log
 from rechub_cli.workflows.loaders import fit_encoder, make_loaders
 from rechub_cli.workflows.newdata import text_type
 from rechub_cli.workflows.recording import describe_data, keep_changes, keep_spec, recording
 from rechub_cli.workflows.request import TrainOutcome, TrainRequest
-from rechub_cli.workflows.results import tell_metrics
+from rechub_cli.workflows.resolved import import_torch_meanwhile, read_and_resolve
+from rechub_cli.workflows.results import (
+    best_of,
+    describe_best,
+    describe_model,
+    describe_spec,
+    tell_metrics,
+    warn_no_validation,
+)
 from rechub_cli.workflows.sources import (
     Parts,
     Sources,
     check_counts,
-    check_other_parts,
-    column_kinds,
     counted,
     cut_parts,
-    open_sources,
 )
 from rechub_cli.workflows.warm_start import Start, start_of
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.run import RunWatcher
     from rechub_cli.spec.model import Spec
@@ -140,7 +138,7 @@ def train(
             kept.check(read, sources, request.allow_new_data)
             kept.begin(read, sources)
             run = kept.run
-        with recording(run, events, resuming.command_to_resume(command, request.spec, run, read)):
+        with recording(run, events, asked.command_to_resume(command, request.spec, run, read)):
             began = {"path": str(run.path), "pid": run.info["pid"], "seed": spec.trainer.seed}
             events.emit("run.start", str(run.path), began)
             if not run.locks:
@@ -160,7 +158,7 @@ def keep(job: Job, run: Run) -> None:
     columns = {column.name: text_type(column.type) for column in job.sources.train.schema}
     run.update(command=job.command, columns=columns)
     run.update(init_from=job.start and job.start.describe(), date=job.request.date)
-    resuming.keep_request(run, job.command, job.request, job.read, job.sources, job.request.init_from)
+    asked.keep_request(run, job.command, job.request, job.read, job.sources, job.request.init_from)
 
 
 def learn(job: Job, run: Run) -> TrainOutcome:
@@ -253,51 +251,6 @@ def finish(job: Job, run: Run, watcher: RunWatcher, test: dict[str, float], seco
     return TrainOutcome(run.path, best, test, watcher.rows)
 
 
-def read_and_resolve(request: Any, command: str | None = None) -> tuple[ReadSpec, Spec, Sources]:
-    """The spec with all its names checked against the data's columns; torch is not imported for this.
-
-    ``command`` is to train it; without one, the command that its model is for.
-
-    Raises:
-        SpecError: all that is wrong with the spec.
-        NoInput: the spec or a file it names is not there.
-    """
-    from rechub_cli.spec.columns import resolve_columns
-    from rechub_cli.spec.read import read_spec
-
-    day = getattr(request, "date", None)
-
-    def columns(spec: Spec, base: Path) -> dict[str, str]:
-        return column_kinds(dated_spec(spec, day), base)
-
-    read = dated_read(read_spec(request.spec, request.overrides, request.sugar(), columns), day)
-    check_command(command or command_of(read.spec, read.base), read)
-    sources = open_sources(read.spec, read.base)
-    spec = resolve_columns(read, sources.train.column_kinds())
-    check_other_parts(spec, sources)
-    default_device = getattr(request, "default_device", None)
-    if default_device and "device" not in read.spec.trainer.model_fields_set:
-        spec = spec.model_copy(update={"trainer": spec.trainer.model_copy(update={"device": default_device})})
-    return read, spec, sources
-
-
-def import_torch_meanwhile(command: str) -> threading.Thread:
-    """Importing torch and the command's trainer takes seconds: let that happen while the encoder reads."""
-    thread = threading.Thread(target=_import_trainer, args=(command.removeprefix("train-"),), name="import torch")
-    thread.start()
-    return thread
-
-
-def _import_trainer(name: str) -> None:
-    with contextlib.suppress(Exception):  # the main thread imports it again, and tells
-        importlib.import_module(f"rechub_cli.trainers.{name}")
-
-
-def warn_no_validation(events: Events) -> None:
-    text = "no validation rows: the last epoch's weights are kept, and nothing stops early"
-    events.emit("warning", text, level="warn")
-
-
 def score_test(
     spec: Spec, parts: Parts, encoders: PartEncoders, trainer: Any, base: Path, run: Run, events: Events
 ) -> dict[str, float]:
@@ -344,27 +297,3 @@ def rehearse(job: Job) -> TrainOutcome:
         events.emit("message", f"one step over {rows:,} rows: loss {float(loss):.4f}; nothing was written")
         break
     return TrainOutcome(None, {}, {}, [])
-
-
-def describe_spec(request: TrainRequest, spec: Spec) -> str:
-    given = len(request.overrides) + len(request.sugar())
-    plus = f" + {given} override{'s' * (given != 1)}" if given else ""
-    return f"{Path(request.spec).name}{plus}, {spec.model.name}"
-
-
-def describe_model(model: nn.Module, trainer: Any, events: Events) -> None:
-    count = sum(parameter.numel() for parameter in model.parameters())
-    short = f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count:,}"
-    text = f"{type(model).__name__}, {short} parameters, device {trainer.device}"
-    events.emit("model.ready", text, {"parameters": count, "device": str(trainer.device)})
-
-
-def best_of(best: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in best.items() if name in ("epoch", "step") or name.startswith("val_")}
-
-
-def describe_best(spec: Spec, best: dict[str, Any], seconds: float) -> str:
-    monitor = fitting.monitor_of(spec)
-    name = f"val_{monitor}" if isinstance(monitor, str) else "val_monitor"
-    value = f", {name} {best[name]:.4f}" if best.get(name) is not None else ""
-    return f"epoch {best.get('epoch')}{value}   total {clock(seconds)}"

@@ -18,20 +18,11 @@ from rechub_cli.workflows.loaders import fit_encoder
 from rechub_cli.workflows.match_data import MatchData, prepare
 from rechub_cli.workflows.match_spec import is_counting, metrics_of, mode_of, settle
 from rechub_cli.workflows.recording import describe_data
-from rechub_cli.workflows.results import tell_metrics
+from rechub_cli.workflows.request import TrainOutcome, TrainRequest
+from rechub_cli.workflows.resolved import import_torch_meanwhile
+from rechub_cli.workflows.results import describe_model, tell_metrics, warn_no_validation
 from rechub_cli.workflows.sources import cut_parts
-from rechub_cli.workflows.train import (
-    Job,
-    TrainOutcome,
-    TrainRequest,
-    describe_model,
-    finish,
-    import_torch_meanwhile,
-    kept_encoder,
-    tracing,
-    train,
-    warn_no_validation,
-)
+from rechub_cli.workflows.train import Job, finish, kept_encoder, tracing, train
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,8 +11,8 @@ from rechub_cli.run.signals import Stop
 from rechub_cli.workflows.history import sort_log
 from rechub_cli.workflows.loaders import fit_encoder
 from rechub_cli.workflows.request import data_sugar
+from rechub_cli.workflows.resolved import read_and_resolve
 from rechub_cli.workflows.sources import Parts, check_counts, cut_parts
-from rechub_cli.workflows.train import read_and_resolve
 
 if TYPE_CHECKING:
     from rechub_cli.data.encoder import Encoder
