@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rechub_cli import plugins
 from rechub_cli.batch import Batch, Jagged
 from rechub_cli.errors import DataError, Interrupted, SpecError
 from rechub_cli.nn import search
 from rechub_cli.nn.ranks import Ranking, ranks
 from rechub_cli.trainers.batches import take
-from rechub_cli.trainers.scoring import metric_key
+from rechub_cli.trainers.ranked import Ranked
 from rechub_cli.trainers.watch import LogWatcher, Watcher
 
 ITEM_ROWS = 16_384  # items embedded at a time
@@ -224,47 +223,6 @@ class Ranker:
             self._told = True
             text = f"{unknown:,} of {targets:,} targets are not in the catalogue: they count as misses"
             self.watcher.on_message("warn", "data.warning", text, {"not_in_catalogue": unknown, "targets": targets})
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """How a catalogue ranks for queries: what metrics are computed from, over all queries or some."""
-
-    ranking: Ranking
-    by_count: Ranking | None  # by the items' training counts
-    mark: str  # of sampled candidates, behind a metric's name
-
-    def __len__(self) -> int:
-        return len(self.ranking.starts) - 1
-
-    def take(self, rows: np.ndarray) -> Ranked:
-        """Some of the queries, by their places; one may be taken several times."""
-        return Ranked(self.ranking.take(rows), None if self.by_count is None else self.by_count.take(rows), self.mark)
-
-    def metrics(self, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """The metrics of these queries, and ``popular_<metric>``: what training counts would reach as scores."""
-        wanted = {name: metric for name, metric in metrics.items() if not (self.mark and metric.needs_top)}
-        result = {f"{name}{self.mark}": float(metric(self.ranking)) for name, metric in wanted.items()}
-        if self.by_count is not None:
-            beside = {name: metric for name, metric in wanted.items() if not metric.needs_top}
-            result |= {f"popular_{name}{self.mark}": float(m(self.by_count)) for name, m in beside.items()}
-        return result
-
-
-def load_metrics(names: Sequence[Any]) -> dict[str, Any]:
-    """Retrieval metrics by name (``recall@10``), or objects like them (named after their class).
-
-    Raises:
-        SpecError: a name is not known, or takes no ``k``.
-    """
-    metrics = {}
-    for name in names:
-        metric = plugins.load_metric(name, kind="retrieval_metrics") if isinstance(name, str) else name
-        missing = [part for part in ("higher_is_better", "needs_top") if not hasattr(metric, part)]
-        if missing:
-            raise SpecError(f"metric {metric_key(name)} does not say its {missing[0]}: it is no retrieval metric")
-        metrics[metric_key(name)] = metric
-    return metrics
 
 
 def _slices(batch: Batch, rows: int) -> Iterator[Batch]:

@@ -15,7 +15,8 @@ from rechub_cli.plugins import class_literal
 from rechub_cli.schema import Schema
 from rechub_cli.trainers.batches import take
 from rechub_cli.trainers.parallel import Replicas, bare
-from rechub_cli.trainers.ranking import Catalogue, Ranker, load_metrics
+from rechub_cli.trainers.ranked import load_metrics
+from rechub_cli.trainers.ranking import Catalogue, Ranker
 from rechub_cli.trainers.retrieval import LOSSES, Retrieval, Users, make_loss, make_sampler, pair_logits
 from rechub_cli.trainers.scoring import metric_key
 from rechub_cli.trainers.watch import Watcher

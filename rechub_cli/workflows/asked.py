@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli.errors import DataError, SpecError
 from rechub_cli.files import write_text
-from rechub_cli.run.checkpoints import stored_json
 from rechub_cli.run.directory import Run
+from rechub_cli.run.reading import stored_json
 from rechub_cli.run.safe_text import redacted_data
 from rechub_cli.spec import overrides
 from rechub_cli.workflows.dates import day_of

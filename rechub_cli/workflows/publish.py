@@ -21,11 +21,11 @@ from typing import Any
 
 from rechub_cli.errors import CannotCreate, CheckFailed, DataError, NoInput, UsageError
 from rechub_cli.files import creating, point, write_text
-from rechub_cli.run.checkpoints import verify_checkpoint
 from rechub_cli.run.directory import Run, iso
 from rechub_cli.run.events import Events
 from rechub_cli.run.folder import LATEST, is_run, read_object, runs_folder
 from rechub_cli.run.locks import folder_lock
+from rechub_cli.run.reading import verify_checkpoint
 
 HISTORY = ".history.json"
 FORMAT = 1

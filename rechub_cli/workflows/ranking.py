@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rechub_cli.batch import Batch
     from rechub_cli.data.chunk import Rows
     from rechub_cli.data.loader import StreamLoader
-    from rechub_cli.trainers.ranking import Ranked
+    from rechub_cli.trainers.ranked import Ranked
     from rechub_cli.workflows.evaluate import EvaluateRequest
     from rechub_cli.workflows.load import Trained
 
@@ -52,7 +52,7 @@ class Judge:
         return list(dict.fromkeys(found))
 
     def choose(self, request: EvaluateRequest, gated: Sequence[str]) -> None:
-        from rechub_cli.trainers.ranking import load_metrics
+        from rechub_cli.trainers.ranked import load_metrics
 
         self.exclude_seen = request.exclude_seen or self.trained.spec.trainer.exclude_seen
         self.candidates = parse_candidates(request.candidates)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli import plugins
 from rechub_cli.errors import Interrupted, NoInput, RechubError
 from rechub_cli.files import atomic, creating, write_bytes, write_text
-from rechub_cli.run.checkpoints import read_pointer
 from rechub_cli.run.directory import Run, describe_failure
 from rechub_cli.run.events import Events
+from rechub_cli.run.reading import read_pointer
 from rechub_cli.run.record import Record
 from rechub_cli.run.safe_text import redacted_copy
 from rechub_cli.run.status import Status, environment

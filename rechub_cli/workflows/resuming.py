@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from rechub_cli import plugins
 from rechub_cli.errors import DataError, NoInput, SpecError, Unavailable, UsageError
-from rechub_cli.run.checkpoints import Checkpoints, stored_json
+from rechub_cli.run.checkpoints import Checkpoints
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events
+from rechub_cli.run.reading import stored_json
 from rechub_cli.run.record import epochs_told
 from rechub_cli.run.safe_text import redacted_data
 from rechub_cli.run.signals import Stop
@@ -219,7 +220,7 @@ def restore(run: Run, point: str, trainer: Any, watcher: RunWatcher) -> None:
     Raises:
         DataError: they are damaged, or not those of this training.
     """
-    from rechub_cli.run.checkpoints import read_state
+    from rechub_cli.run.reading import read_state
     from rechub_cli.trainers.parallel import bare
     from rechub_cli.trainers.restore import load_weights
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rechub_cli.errors import DataError, UsageError
-from rechub_cli.run.checkpoints import read_manifest, read_pointer
+from rechub_cli.run.reading import read_manifest, read_pointer
 from rechub_cli.workflows.tables import TableRows, as_arrow
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rechub_cli.errors import DataError, UsageError
-from rechub_cli.run.checkpoints import read_pointer
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import short
 from rechub_cli.run.folder import Folder, locate, runs_folder
+from rechub_cli.run.reading import read_pointer
 from rechub_cli.run.table import clock, heading
 from rechub_cli.workflows.amounts import size_text
 from rechub_cli.workflows.listing import Listed, epochs_of, look_at, metrics_of, numbers, section

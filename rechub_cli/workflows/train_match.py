@@ -147,7 +147,8 @@ def count(
     model: nn.Module, data: MatchData, valid: Iterable[Any] | None, watcher: RunWatcher, checkpoints: Checkpoints
 ) -> None:
     """A model that counts: one pass over who had what, told and kept like an epoch."""
-    from rechub_cli.trainers.ranking import Ranker, load_metrics
+    from rechub_cli.trainers.ranked import load_metrics
+    from rechub_cli.trainers.ranking import Ranker
     from rechub_cli.trainers.watch import Epoch
 
     started = time.perf_counter()
@@ -169,7 +170,8 @@ def compare(
 ) -> dict[str, float]:
     """The best weights on the test rows (validation, where there are none) beside the baselines."""
     from rechub_cli.trainers import runtime
-    from rechub_cli.trainers.ranking import Ranker, load_metrics
+    from rechub_cli.trainers.ranked import load_metrics
+    from rechub_cli.trainers.ranking import Ranker
 
     if not queries:
         return {}

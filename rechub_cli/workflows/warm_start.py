@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rechub_cli.errors import DataError, NoInput, UsageError
-from rechub_cli.run.checkpoints import read_pointer, read_shapes, read_state
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events
+from rechub_cli.run.reading import read_pointer, read_shapes, read_state
 from rechub_cli.spec.problems import Problem
 from rechub_cli.workflows.match_spec import is_counting
 

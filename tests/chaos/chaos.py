@@ -26,7 +26,8 @@ import worlds
 from zygote import Zygote
 
 from rechub_cli.errors import RechubError
-from rechub_cli.run.checkpoints import FILES, Checkpoints, _verify, read_pointer
+from rechub_cli.run.checkpoints import FILES, Checkpoints
+from rechub_cli.run.reading import read_pointer, verified
 
 TIMES = ("rows_per_s", "seconds")  # columns that differ from run to run
 TELL_SECONDS = 60
@@ -195,12 +196,12 @@ def check_run(run: Path) -> None:
     try:
         for name in Checkpoints(run)._names():
             if not name.startswith("."):
-                _verify(run / "checkpoints" / name, FILES)
+                verified(run / "checkpoints" / name, FILES)
         for pointer in ("best", "last"):
             if (run / pointer).exists():
                 name = read_pointer(run, pointer)
                 must(name, f"{pointer} is torn")
-                _verify(run / "checkpoints" / str(name), ["model.safetensors"])
+                verified(run / "checkpoints" / str(name), ["model.safetensors"])
     except RechubError as error:
         raise Torn(str(error)) from error
 

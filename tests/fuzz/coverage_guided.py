@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["rechub_cli", "yaml", "fuzz"]):
 
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.errors import RechubError
-    from rechub_cli.run.checkpoints import read_checkpoint
+    from rechub_cli.run.reading import read_checkpoint
     from rechub_cli.spec.read import read_spec
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"

@@ -8,7 +8,7 @@ import torch
 
 from rechub_cli.batch import Jagged
 from rechub_cli.nn.ranks import MISSED, Ranking, ranks
-from rechub_cli.trainers.ranking import load_metrics
+from rechub_cli.trainers.ranked import load_metrics
 
 inf = torch.inf
 

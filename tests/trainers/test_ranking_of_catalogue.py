@@ -8,7 +8,8 @@ from torch import nn
 
 from rechub_cli.batch import Batch, Jagged
 from rechub_cli.errors import DataError, Interrupted, SpecError
-from rechub_cli.trainers.ranking import Ranker, load_metrics
+from rechub_cli.trainers.ranked import load_metrics
+from rechub_cli.trainers.ranking import Ranker
 
 
 @dataclass
