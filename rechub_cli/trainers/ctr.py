@@ -200,15 +200,7 @@ class CTRTrainer:
     @property
     def history(self) -> pd.DataFrame:
         """One row for each evaluation: epoch, step, train_loss, val_<metric>…, lr, seconds, rows_per_s, best."""
-        import pandas as pd
-
-        rows = []
-        for record in self.loop.at.records:
-            metrics = {f"val_{name}": value for name, value in record["metrics"].items()}
-            head = {name: record[name] for name in ("epoch", "step", "train_loss")}
-            tail = {name: record[name] for name in ("lr", "seconds", "rows_per_s", "best")}
-            rows.append({**head, **metrics, **tail})
-        return pd.DataFrame(rows)
+        return self.loop.at.table()
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs besides the weights: a flat dict of tensors and JSON values."""

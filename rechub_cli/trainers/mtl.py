@@ -215,18 +215,7 @@ class MTLTrainer:
 
         The weights are those of the last step before it.
         """
-        import pandas as pd
-
-        rows = []
-        for record in self.loop.at.records:
-            rows.append(
-                {name: record[name] for name in ("epoch", "step", "train_loss")}
-                | {f"train_loss_{name}": value for name, value in record["task_losses"].items()}
-                | {f"weight_{name}": value for name, value in record["task_weights"].items()}
-                | {f"val_{name}": value for name, value in record["metrics"].items()}
-                | {name: record[name] for name in ("lr", "seconds", "rows_per_s", "best")}
-            )
-        return pd.DataFrame(rows)
+        return self.loop.at.table()
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs besides the weights of the model: a flat dict of tensors and JSON values."""

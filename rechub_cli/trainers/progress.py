@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rechub_cli.trainers.restore import check_like
 from rechub_cli.trainers.watch import Epoch
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUMBERS = ("metrics", "task_losses", "task_weights")  # of an epoch, by name
 
@@ -38,6 +41,21 @@ class Progress:
         if not all(isinstance(number, int) and 0 <= number < 2**63 for number in numbers):
             raise ValueError("progress holds a number that cannot count anything")
         return cls(**plain, records=[asdict(epoch_of(record)) for record in saved["records"]])
+
+    def table(self) -> pd.DataFrame:
+        """The records, a row each: epoch, step, losses, weights of several labels, metrics as val_<name>, lr, times."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {name: record[name] for name in ("epoch", "step", "train_loss")}
+                | {f"train_loss_{name}": value for name, value in record["task_losses"].items()}
+                | {f"weight_{name}": value for name, value in record["task_weights"].items()}
+                | {f"val_{name}": value for name, value in record["metrics"].items()}
+                | {name: record[name] for name in ("lr", "seconds", "rows_per_s", "best")}
+                for record in self.records
+            ]
+        )
 
     def epochs(self) -> list[Epoch]:
         """The records that end an epoch, in order."""
