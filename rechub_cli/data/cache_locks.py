@@ -9,14 +9,13 @@ Locks die with their holder. A file system without locks goes without.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rechub_cli import flocks
 from rechub_cli.files import creating
 
 _POLL_SECONDS = 0.2
@@ -32,13 +31,13 @@ def key_lock(path: Path, *, wait: bool = True, progress: Callable[[int], None] |
         with creating(path):
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            while not _lock(file, fcntl.LOCK_EX, wait and progress is None):
+            while flocks.lock(file, wait=wait and progress is None) is False:
                 if not wait or progress is None:
                     yield False
                     return
                 progress(0)
                 time.sleep(_POLL_SECONDS)
-            if not _is_at(file, path):  # it was removed while we waited: the lock in force is another file
+            if not flocks.is_at(file, path):  # it was removed while we waited: the lock in force is another file
                 continue
             yield True
             return
@@ -50,7 +49,7 @@ def hold(reader: object, cache: Path) -> None:
     """Keep a cache from being removed for as long as ``reader`` lives. Call it under the key's lock."""
     with contextlib.suppress(OSError):
         file = os.open(cache / "rows.bin", os.O_RDONLY)
-        _lock(file, fcntl.LOCK_SH, True)
+        flocks.lock(file, flocks.TOGETHER, wait=True)
         weakref.finalize(reader, os.close, file)
 
 
@@ -61,21 +60,6 @@ def is_held(cache: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _lock(file, fcntl.LOCK_EX, False)
+        return flocks.lock(file) is False
     finally:
         os.close(file)
-
-
-def _lock(file: int, kind: int, wait: bool) -> bool:
-    try:
-        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EAGAIN, errno.EACCES)
-    return True
-
-
-def _is_at(file: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), os.stat(path))
-    except OSError:
-        return False

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import socket
 import time
@@ -13,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from rechub_cli import flocks
 from rechub_cli.errors import Busy
 
 NAME = ".lock"
@@ -48,8 +47,8 @@ class Lock:
             folder.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # the folder went away: make it anew
                 file = open(folder / NAME, "a+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
-                held = _lock(file)
-                if held is not False and _is_at(file, folder / NAME):
+                held = flocks.lock(file)
+                if held is not False and flocks.is_at(file.fileno(), folder / NAME):
                     return cls(file, held is not None)._sign(argv)
                 if held is False and time.monotonic() >= deadline:
                     file.seek(0)
@@ -74,29 +73,11 @@ class Lock:
         return self
 
 
-def _lock(file: IO[str]) -> bool | None:
-    """True: it is ours; False: another's; None: the file system knows no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return False if error.errno in (errno.EAGAIN, errno.EACCES) else None
-    return True
-
-
-def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether the open file is still the one at ``path``: its folder may have been moved while we waited."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    return False
-
-
 def holder_of(folder: Path) -> str | None:
     """Who holds the lock of a folder now, in words; None where nobody does, or nobody can tell."""
-    with contextlib.suppress(OSError), open(folder / NAME, encoding="utf-8", errors="replace") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return lock.read()
+    with contextlib.suppress(OSError), open(folder / NAME, encoding="utf-8", errors="replace") as file:
+        if flocks.lock(file, flocks.TOGETHER) is False:
+            return file.read()
     return None
 
 

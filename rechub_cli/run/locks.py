@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rechub_cli import flocks
 from rechub_cli.errors import Busy
 from rechub_cli.files import creating
 
@@ -30,18 +29,10 @@ def folder_lock(folder: Path) -> Iterator[None]:
         file = os.open(folder / FOLDER_LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     deadline = time.monotonic() + PATIENCE
     try:
-        while not _taken(file):
+        while flocks.lock(file) is False:
             if time.monotonic() >= deadline:
                 raise Busy(f"another process has been publishing or pruning in {folder} for a minute; try again")
             time.sleep(0.02)
         yield
     finally:
         os.close(file)
-
-
-def _taken(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EAGAIN, errno.EACCES)
-    return True
