@@ -73,7 +73,11 @@ FRAPPE = {
     "test": "frappe_x1_test.parquet",
 }
 SAMPLED = {"trainer__negatives": '{"name": "popularity", "n": 256, "per": "row"}'}
-PAPER = {"trainer__negatives": '{"name": "uniform", "n": 1}', "trainer__loss": "bce", "trainer__mode": 0}
+PAPER = {
+    "trainer__negatives": '{"name": "uniform", "n": 1, "per": "query"}',
+    "trainer__loss": "bce",
+    "trainer__mode": 0,
+}
 GATES = [
     Gate("frappe deepfm fp32", "frappe_deepfm.yaml", "frappe", 0.9836, FRAPPE),
     Gate("frappe deepfm bf16", "frappe_deepfm.yaml", "frappe", 0.9836, FRAPPE, {"trainer__precision": "bf16"}),

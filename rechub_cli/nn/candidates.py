@@ -22,6 +22,7 @@ class Candidates:
     log_q: Tensor | None = None  # float32 like places: log of the draws expected of each; None: each is there once
     counts: Tensor | None = None  # float32 (N,): how often each was drawn; None: once
     positive_log_q: Tensor | None = None  # float32 (Q,): log_q of the queries' own items
+    by_query: bool = False  # places (Q, N) are each query's own, not each row's
 
 
 def drawn(draws: np.ndarray, expected: np.ndarray, positives: Tensor) -> Candidates:
@@ -44,11 +45,11 @@ def drawn(draws: np.ndarray, expected: np.ndarray, positives: Tensor) -> Candida
     )
 
 
-def drawn_by_row(draws: np.ndarray, expected: np.ndarray, positives: Tensor) -> Candidates:
-    """As ``drawn``, of draws (B, n) that each row has for itself."""
+def drawn_apart(draws: np.ndarray, expected: np.ndarray, positives: Tensor, by_query: bool) -> Candidates:
+    """As ``drawn``, of draws (B, n) that each row, or (Q, n) that each query has for itself."""
     logs, device = torch.from_numpy(np.log(expected).astype(np.float32)).to(positives.device), positives.device
     places = torch.from_numpy(draws.astype(np.int64)).to(device)
-    return Candidates(places, logs[places], positive_log_q=logs[positives])
+    return Candidates(places, logs[places], positive_log_q=logs[positives], by_query=by_query)
 
 
 def frequencies(counts: Tensor, alpha: float = 1.0) -> np.ndarray:

@@ -100,7 +100,7 @@ class Retrieval:
         counts = candidates.counts
         if log_q is not None:  # both are one summand of the logit
             log_q, counts = (log_q if counts is None else log_q - counts.log()), None
-        lengths, own_of_rows = batch.targets.lengths, candidates.places.dim() == 2
+        lengths, own_of_rows = batch.targets.lengths, candidates.places.dim() == 2 and not candidates.by_query
         corrected = self.log_q and self.correct_positive and candidates.positive_log_q is not None
         step_of = Contrast(
             self.loss,

@@ -71,13 +71,14 @@ def test_items_are_drawn_as_often_as_the_sampler_says(name, options):
     torch.testing.assert_close(seen[often] / 200, said[often], rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize(("per", "size"), [("row", 4), ("query", 8)])
 @pytest.mark.parametrize("name", ["uniform", "popularity"])
-def test_rows_can_draw_for_themselves(name):
+def test_rows_or_queries_can_draw_for_themselves(name, per, size):
     rows = Batch(torch.zeros(4, 0, dtype=torch.int32), torch.zeros(4, 0))
     seen, own = torch.zeros(50), positives(8)
-    for step in range(100):
-        drawn = sampler(name, n=50, per="row").draw(own, rows, epoch=0, step=step)
-        assert drawn.places.shape == drawn.log_q.shape == (4, 50)
+    for step in range(400 // size):
+        drawn = sampler(name, n=50, per=per).draw(own, rows, epoch=0, step=step)
+        assert drawn.places.shape == drawn.log_q.shape == (size, 50)
         assert not torch.equal(drawn.places[0], drawn.places[1])
         seen += torch.bincount(drawn.places.flatten(), minlength=50) / 400
     said = torch.zeros(50).index_put((drawn.places.flatten(),), drawn.log_q.flatten().exp())
