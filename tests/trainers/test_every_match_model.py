@@ -30,6 +30,7 @@ def test_a_model_learns_from(entry, mode, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
     kinds = ["in_batch", ("in_batch", {"hard": 3}), ("mixed", {"n": 8}), "full", "given"]
+    kinds += [("uniform", {"n": 3, "per": per}) for per in ("row", "query")]
     for negatives in kinds:
         torch.manual_seed(0)
         model = entry.load()(match_rows.MATCH_SCHEMA)

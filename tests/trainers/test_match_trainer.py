@@ -32,7 +32,10 @@ def groups_of_top(one, batch):
 
 
 @pytest.mark.parametrize("mode", ["pointwise", "pairwise", "listwise"])
-@pytest.mark.parametrize("negatives", ["in_batch", "uniform", "popularity", "mixed", "full", "given"])
+@pytest.mark.parametrize(
+    "negatives",
+    ["in_batch", "uniform", "popularity", "mixed", "full", "given", ("uniform", {"n": 4, "per": "query"})],
+)
 def test_every_mode_learns_the_taste_from_every_kind_of_negatives(mode, negatives):
     one = trainer(mode=mode, negatives=negatives, n_epoch=8)
     one.fit(loader(), loader(2))
