@@ -178,11 +178,10 @@ def _import_file(file: Path) -> Any:
         return sys.modules[name]
     found = importlib.util.spec_from_file_location(name, file)
     assert found is not None  # the name ends in .py
-    assert found.loader is not None
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module  # dataclasses and pickling look their module up there
     try:
-        found.loader.exec_module(module)
+        exec(compile(code, file, "exec"), module.__dict__)  # these bytes: no older ones that Python keeps beside them
     except BaseException:
         del sys.modules[name]
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,8 +104,11 @@ def test_a_local_file_needs_no_registration(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODULE)
     assert plugins.load("models", "./mine.py:Theirs", tmp_path)(None).depth == 3
     assert plugins.load("models", "mine.py:Theirs", tmp_path) is plugins.load("models", "./mine.py:Theirs", tmp_path)
+    when = (tmp_path / "mine.py").stat()
     (tmp_path / "mine.py").write_text(MODULE.replace("= 3", "= 4"))
+    os.utime(tmp_path / "mine.py", ns=(when.st_atime_ns, when.st_mtime_ns))  # by time and size it is the same file
     assert plugins.load("models", "./mine.py:Theirs", tmp_path)(None).depth == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
 def test_a_module_path_needs_no_registration(install) -> None:  # type: ignore[no-untyped-def]
