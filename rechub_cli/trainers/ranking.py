@@ -16,6 +16,7 @@ from rechub_cli.errors import DataError, Interrupted, SpecError
 from rechub_cli.nn import search
 from rechub_cli.nn.ranks import Ranking, ranks
 from rechub_cli.trainers.batches import take
+from rechub_cli.trainers.past import once, places_of, with_past
 from rechub_cli.trainers.ranked import Ranked
 from rechub_cli.trainers.watch import LogWatcher, Watcher
 
@@ -68,6 +69,7 @@ class Ranker:
         self.absent = absent
         self._items = None if items is None else items.to(self.device)
         self._told = False
+        self._places: dict[str, Tensor] | None = None  # of models that count, by table of ids
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -200,11 +202,26 @@ class Ranker:
 
     def _count(self, batch: Batch) -> Tensor:
         with self._at_rest():
-            scores: Tensor = self.model.score_catalogue(batch)  # type: ignore[operator]
+            scores: Tensor = self.model.score_catalogue(self._with_past(batch))  # type: ignore[operator]
         scores = scores.float().nan_to_num(search.LOWEST)
         if self.absent is not None:
             scores[:, self.absent] = -torch.inf
         return scores
+
+    def _with_past(self, batch: Batch) -> Batch:
+        """``seen`` also holds the items of the histories: of users that training never met that is all there is."""
+        schema = getattr(self.model, "schema", None)
+        if schema is None:
+            return batch
+        if self._places is None:
+            sparse = self.catalogue.batch.sparse.to(self.device)
+            self._places = {f.table: places_of(sparse[:, column]) for column, f in enumerate(schema.item.sparse)}
+        past = [
+            (batch.sequences[feature.name], self._places[feature.table])
+            for feature in schema.sequences
+            if feature.history is not None and feature.table in self._places and feature.name in batch.sequences
+        ]
+        return with_past(batch, past) if past else batch
 
     @contextlib.contextmanager
     def _at_rest(self) -> Iterator[None]:
@@ -256,20 +273,8 @@ def _with_targets(batch: Any) -> Batch:
         targets = batch.targets
         assert targets is not None
     places = Jagged(targets.values[:, 1], targets.offsets)
-    return replace(batch, targets=places if bool((places.lengths == 1).all()) else _once(places))
-
-
-def _once(places: Jagged) -> Jagged:
-    """No place twice in a row; each -1 stays, for nobody knows which item it is."""
-    row, value = places.rows.cpu().numpy(), places.values.cpu().numpy()
-    order = np.lexsort((value, row))
-    row, value = row[order], value[order]
-    kept = np.r_[True, (row[1:] != row[:-1]) | (value[1:] != value[:-1])] | (value < 0)
-    lengths = np.bincount(row[kept], minlength=len(places))
-    device = places.values.device
-    return Jagged(
-        torch.from_numpy(value[kept]).to(device),
-        torch.from_numpy(np.r_[0, lengths.cumsum()]).to(device),
+    return replace(
+        batch, targets=places if bool((places.lengths == 1).all()) else once(places.rows, places.values, len(places))
     )
 
 

@@ -119,3 +119,20 @@ def test_a_sequential_model_learns_from_all_events_of_a_user_or_from_the_newest(
         found[windows] = json.loads((tmp_path / windows / "run.json").read_text())["test"]["recall@1"]
     assert found["all"] > 0.42
     assert found["last"] < 0.1
+
+
+@pytest.mark.parametrize("model", ["item_knn", "ease"])
+def test_a_counting_model_knows_new_users_by_their_histories(model, tmp_path, here):
+    """Each of them chooses an item and then the one that goes with it, which the first choice tells."""
+    write(tmp_path, apart=1)
+    items = np.stack([np.arange(ITEMS), np.arange(ITEMS) + ITEMS], axis=1)
+    user, time = np.indices(items.shape)
+    new = pa.table({"user": user.ravel() + 1000, "item": items.ravel(), "time": time.ravel()})
+    pq.write_table(new, tmp_path / "test.parquet")
+    text = SPEC.replace("split: {method: time, valid: 0.25, test: 0.25}", "test: test.parquet")
+    (tmp_path / "spec.yaml").write_text((text % ("mean", "mean", model, 1, 256)).replace("recall@10", "recall@1"))
+    ended = here("train-match", "spec.yaml", "-o", "run", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["test"]["recall@1"] > 0.45
+    ended = here("evaluate", "run", "-d", "test.parquet", "--json", cwd=tmp_path)
+    assert json.loads(ended.out)["metrics"]["recall@1"] > 0.45
