@@ -72,11 +72,20 @@ FRAPPE = {
     "valid": "frappe_x1_valid.parquet",
     "test": "frappe_x1_test.parquet",
 }
-SAMPLED = {"trainer__negatives": '{"name": "popularity", "n": 256, "per": "row"}'}
+SAMPLED = {
+    "trainer__negatives": '{"name": "popularity", "n": 256, "per": "row"}',
+    "trainer__n_epoch": 36,
+    "trainer__scheduler_params": '{"milestones": [26, 32], "gamma": 0.3}',
+}
 PAPER = {
     "trainer__negatives": '{"name": "uniform", "n": 1, "per": "query"}',
     "trainer__loss": "bce",
     "trainer__mode": 0,
+    "trainer__n_epoch": 80,
+    "trainer__earlystop_patience": 12,
+    "model__params__norm_first": "false",
+    "model__params__places": "newest",
+    "model__params__n_heads": 2,
 }
 GATES = [
     Gate("frappe deepfm fp32", "frappe_deepfm.yaml", "frappe", 0.9836, FRAPPE),
