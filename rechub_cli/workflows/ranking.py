@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
     from rechub_cli.data.loader import StreamLoader
     from rechub_cli.trainers.ranked import Ranked
+    from rechub_cli.trainers.ranking import Ranker
     from rechub_cli.workflows.evaluate import EvaluateRequest
     from rechub_cli.workflows.load import Trained
 
@@ -137,11 +138,13 @@ class PairScores:
 
         from rechub_cli.trainers.batches import take
 
-        scorer = self.trained.scorer
+        scorer, counting = self.trained.scorer, None
+        if getattr(self.trained.model, "counting", False):
+            counting = ranker_of(self.trained, self.trained.catalogue)
         for item in loader:
             rows = take(item, scorer.device)
             with torch.inference_mode():
-                scores = self._scores(rows.inputs)
+                scores = self._scores(rows.inputs, counting)
             unknown = rows.inputs.targets.values[:, 1].cpu() < 0
             kept = {} if rows.carried is None else {name: rows.carried[name] for name in rows.carried.column_names}
             yield pa.table({**kept, "score": pa.array(scores.float().cpu().numpy(), mask=unknown.numpy())})
@@ -149,13 +152,12 @@ class PairScores:
             if signal is not None:
                 raise Interrupted(signal)
 
-    def _scores(self, batch: Batch) -> Tensor:
+    def _scores(self, batch: Batch, counting: Ranker | None) -> Tensor:
         model, catalogue = self.trained.model, self.trained.catalogue
         assert catalogue is not None
         assert batch.targets is not None
         places = batch.targets.values[:, 1].long().clamp(min=0)
-        if getattr(model, "counting", False):
-            found: Tensor = model.score_catalogue(batch).gather(1, places[:, None])[:, 0]  # type: ignore[operator]
-            return found
+        if counting is not None:
+            return counting.scores(batch).gather(1, places[:, None])[:, 0]
         items = catalogue.batch.take(places.cpu()).to(batch.sparse.device)
         return model(batch, items).logits[:, 0]

@@ -136,3 +136,8 @@ def test_a_counting_model_knows_new_users_by_their_histories(model, tmp_path, he
     assert json.loads((tmp_path / "run" / "run.json").read_text())["test"]["recall@1"] > 0.45
     ended = here("evaluate", "run", "-d", "test.parquet", "--json", cwd=tmp_path)
     assert json.loads(ended.out)["metrics"]["recall@1"] > 0.45
+    ended = here("predict", "run", "-d", "test.parquet", "-o", "scores.parquet", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    scores = pq.read_table(tmp_path / "scores.parquet")["score"].to_numpy().reshape(ITEMS, 2)
+    assert (scores[:, 0] == 0).all()  # nothing came before
+    assert (scores[:, 1] > 0).all()
