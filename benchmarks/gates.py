@@ -81,6 +81,7 @@ PAPER = {
     "trainer__negatives": '{"name": "uniform", "n": 1, "per": "query"}',
     "trainer__loss": "bce",
     "trainer__mode": 0,
+    "trainer__precision": "bf16",
     "trainer__n_epoch": 80,
     "trainer__earlystop_patience": 12,
     "model__params__norm_first": "false",
