@@ -1,29 +1,14 @@
 /* Loops for which torch has no single operator: many passes over memory become one.
  *
- * Plain C without a header of Python or torch: `__init__.py` calls it through ctypes with the addresses of tensors, so one
+ * Plain C without a header of Python or torch: `loops.py` calls it through ctypes with the addresses of tensors, so one
  * build serves every version of either. Work is shared among the threads of torch's own OpenMP pool, whose entry
  * point `set_parallel` is told; every result depends on the numbers alone, never on how threads share them.
  */
+#include "share.h"
+
 #include <math.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* Built once, for processors with and without wide vectors; the right one is chosen where it runs. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
-#define VECTORS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#define KINDS
-#else
-#define VECTORS
-#endif
-#if defined(__GNUC__)
-#define PREFETCH(address) __builtin_prefetch(address)
-#define INLINE static inline __attribute__((always_inline))
-#else
-#define PREFETCH(address)
-#define INLINE static inline
-#endif
 
 typedef void (*body_fn)(void *);
 typedef void (*parallel_fn)(body_fn, void *, unsigned, unsigned);
@@ -51,7 +36,7 @@ static void drain(void *data) {
     }
 }
 
-static void share(void (*work)(const void *, int64_t, int64_t), const void *task, int64_t n, int64_t grain, int threads) {
+void share(void (*work)(const void *, int64_t, int64_t), const void *task, int64_t n, int64_t grain, int threads) {
     if (run_parallel == NULL || threads < 2 || n <= grain) {
         if (n > 0) work(task, 0, n);
         return;
@@ -60,82 +45,7 @@ static void share(void (*work)(const void *, int64_t, int64_t), const void *task
     run_parallel(drain, &job, (unsigned)threads, 0);
 }
 
-/* ---- bringing equal ids together ---- */
-
-#define DIGIT 11
-#define BINS (1 << DIGIT)
-
-/* Occurrences (n,) by rising id, stable. Writes `order` (n,), `rows` and `starts` (U,); returns U, or -1 without memory
- * or where an id is negative. */
-int64_t group_ids(const int32_t *ids, int64_t n, int64_t *order, int64_t *rows, int64_t *starts) {
-    if (n == 0) return 0;
-    int32_t top = 0;
-    for (int64_t i = 0; i < n; i++) top |= ids[i];
-    if (top < 0) return -1;
-    uint64_t *keys = malloc(sizeof(uint64_t) * (size_t)n * 2);
-    if (keys == NULL) return -1;
-    uint64_t *other = keys + n;
-    for (int64_t i = 0; i < n; i++) keys[i] = (uint64_t)(uint32_t)ids[i] << 32 | (uint64_t)i;
-    for (int shift = 32; shift < 64 && (uint64_t)(uint32_t)top << 32 >> shift; shift += DIGIT) {
-        int64_t place[BINS] = {0}, total = 0;
-        for (int64_t i = 0; i < n; i++) place[keys[i] >> shift & (BINS - 1)]++;
-        for (int b = 0; b < BINS; b++) {
-            int64_t count = place[b];
-            place[b] = total;
-            total += count;
-        }
-        for (int64_t i = 0; i < n; i++) other[place[keys[i] >> shift & (BINS - 1)]++] = keys[i];
-        uint64_t *swap = keys;
-        keys = other;
-        other = swap;
-    }
-    int64_t found = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t id = (int64_t)(keys[i] >> 32);
-        order[i] = (int64_t)(keys[i] & 0xffffffffu);
-        if (found == 0 || rows[found - 1] != id) {
-            rows[found] = id;
-            starts[found++] = i;
-        }
-    }
-    free(keys < other ? keys : other);
-    return found;
-}
-
-/* ---- reading and updating rows of a table ---- */
-
-#define AHEAD 12
-#define ROWS 256 /* rows that a thread takes at once */
-
-static inline void fetch(const float *row, int64_t width) {
-    for (int64_t e = 0; e < width; e += 16) PREFETCH(row + e);
-}
-
-typedef struct {
-    const int32_t *ids;
-    int64_t width;
-    const float *table;
-    float *out;
-    int64_t n;
-} gather_t;
-
-static void gather_work(const void *task, int64_t begin, int64_t end) {
-    const gather_t *t = task;
-    for (int64_t i = begin; i < end; i++) {
-        if (i + AHEAD < t->n) fetch(t->table + t->ids[i + AHEAD] * t->width, t->width);
-        memcpy(t->out + i * t->width, t->table + t->ids[i] * t->width, sizeof(float) * (size_t)t->width);
-    }
-}
-
-/* out (n, width) = table[ids]; -1 where an id is outside the table, which then was not read. */
-int gather_rows(const int32_t *ids, int64_t n, int64_t width, const float *table, int64_t height, float *out, int threads) {
-    uint32_t highest = 0;
-    for (int64_t i = 0; i < n; i++) highest = (uint32_t)ids[i] > highest ? (uint32_t)ids[i] : highest;
-    if (n && highest >= height) return -1;
-    gather_t task = {ids, width, table, out, n};
-    share(gather_work, &task, n, 4 * ROWS, threads);
-    return 0;
-}
+/* ---- updating rows of a table ---- */
 
 typedef struct {
     const int64_t *rows;

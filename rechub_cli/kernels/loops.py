@@ -21,9 +21,10 @@ from rechub_cli.kernels import compiled_path
 _int, _i64, _double, _at = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "set_parallel": ([_at], None),
-    "group_ids": ([_at, _i64, _at, _at, _at], _i64),
+    "group_ids": ([_at, _i64, _i64, _at, _at, _at, _int], _i64),
     "place_rows": ([_at, _i64, _at, _at, _i64, _at, _i64, _at, _at, _at], None),
-    "gather_rows": ([_at, _i64, _i64, _at, _i64, _at, _int], _int),
+    "look_up_fields": ([_at, _i64, _i64, _i64, _at, _i64, _at, _int, _at, _at, _int], _int),
+    "sum_gradients": ([_at, _at, _i64, _at, _i64, _i64, _i64, _at, _int, *[_at] * 4, _int], None),
     "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
     "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
     "looked_up_tiles": ([_i64, _i64, _i64, _int], _i64),
@@ -60,26 +61,60 @@ def usable(*tensors: Tensor) -> ctypes.CDLL | None:
 
 
 def group_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Of int32 ids (n,): distinct ids (U,), occurrences (n,) by rising id, and where each id's start (U,): int64."""
+    """Of int32 ids of any shape, n in all: distinct ids (U,), occurrences (n,) by rising id, and where each id's start
+    (U,): int64. Ids (B, F) whose columns lie one above the other are quickest."""
     loops = usable(ids)
     if loops is None or ids.dtype != torch.int32:
         return None
-    n = ids.numel()
+    n, fields = ids.numel(), ids.shape[-1] if ids.dim() > 1 else 1
     order, rows, starts = (torch.empty(n, dtype=torch.int64) for _ in range(3))
-    found = loops.group_ids(ids.data_ptr(), n, order.data_ptr(), rows.data_ptr(), starts.data_ptr())
+    found = loops.group_ids(ids.data_ptr(), n, fields, order.data_ptr(), rows.data_ptr(), starts.data_ptr(), _threads())
     return None if found < 0 else (rows[:found], order, starts[:found])
 
 
-def gather_rows(table: Tensor, ids: Tensor) -> Tensor | None:
-    """``table[ids]`` for float32 rows (V, E) and int32 ids of any shape."""
+def look_up_fields(
+    table: Tensor, ids: Tensor, *, half: bool = False, interact: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor | None] | None:
+    """Rows of a float32 table (V, E) for int32 ids (B, F): (B, F, E), in bfloat16 where ``half``.
+
+    With ``interact`` also their bi-interaction and their sum over the fields, both (B, E).
+    """
     loops = usable(table, ids)
     if loops is None or ids.dtype != torch.int32 or table.dtype != torch.float32:
         return None
-    out = torch.empty(*ids.shape, table.shape[1])
-    wrong = loops.gather_rows(
-        ids.data_ptr(), ids.numel(), table.shape[1], table.data_ptr(), table.shape[0], out.data_ptr(), _threads()
+    (size, fields), width = ids.shape, table.shape[1]
+    out = torch.empty(size, fields, width, dtype=torch.bfloat16 if half else torch.float32)
+    interaction, total = (torch.zeros(size, width) if interact else None for _ in range(2))
+    wrong = loops.look_up_fields(
+        *(ids.data_ptr(), size, fields, width, table.data_ptr(), table.shape[0], out.data_ptr(), half),
+        *(_address(interaction), _address(total), _threads()),
     )
-    return None if wrong else out  # torch's own operator tells what is wrong
+    return None if wrong else (out, interaction, total)  # torch's own operator tells what is wrong
+
+
+def sum_gradients(
+    rows: Tensor,
+    order: Tensor,
+    starts: Tensor,
+    gradient: Tensor,
+    table: Tensor,
+    interaction: tuple[Tensor, Tensor] | None = None,
+) -> Tensor | None:
+    """(U, E): the gradient (B, F, E), float32 or bfloat16, of looked-up fields, summed by distinct row.
+
+    ``interaction``: its gradient (B, E), and that times the sum over the fields.
+    """
+    loops = usable(gradient, table, *(interaction or ()))
+    if loops is None or gradient.dtype not in (torch.float32, torch.bfloat16) or table.dtype != torch.float32:
+        return None
+    out = torch.empty(rows.numel(), table.shape[1])
+    of_interaction, of_total = interaction or (None, None)
+    loops.sum_gradients(
+        *(rows.data_ptr(), order.data_ptr(), order.numel(), starts.data_ptr(), rows.numel(), gradient.shape[1]),
+        *(table.shape[1], gradient.data_ptr(), gradient.dtype == torch.bfloat16),
+        *(_address(of_interaction), _address(of_total), table.data_ptr(), out.data_ptr(), _threads()),
+    )
+    return out
 
 
 def lazy_adam(
@@ -173,10 +208,14 @@ def looked_up_linear(
     written = (turned, near, out, row_gradient, part, number_gradient, weight_gradient, bias_gradient)
     loops.looked_up_linear(
         *(backward, (ctypes.c_int64 * 6)(*shape)),
-        *(None if tensor is None else tensor.data_ptr() for tensor in (*read, *written)),
+        *(_address(tensor) for tensor in (*read, *written)),
         *(half, _threads()),
     )
     return turned
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def _threads() -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rechub_cli.batch import Batch, Jagged
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.fields import TableFields
+from rechub_cli.nn.fm import bi_interaction
 from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.numeric import NumberEmbedding
 from rechub_cli.nn.table import EmbeddingTable, Request
@@ -28,11 +29,17 @@ class Embedded:
     sequences: Mapping[str, Jagged]  # pooling "none": values (N, E)
     spans: Mapping[str, slice]  # columns of `flat` of each field
     requests: Sequence[Request] = ()  # what was looked up, one for each table
+    _interaction: Tensor | None = None  # where the look-up made it on the way
 
     @property
     def stacked(self) -> Tensor:
         """(B, F, E), where all fields have one width (see ``FeatureEmbedding.common_dim``)."""
         return self.flat.unflatten(1, (len(self.spans), -1))
+
+    @property
+    def interaction(self) -> Tensor:
+        """(B, E): the bi-interaction of all fields, where they have one width; ask for it when embedding."""
+        return bi_interaction(self.stacked) if self._interaction is None else self._interaction
 
     @property
     def all(self) -> Tensor:
@@ -116,7 +123,15 @@ class FeatureEmbedding(nn.Module):
         widths = "; ".join(f"{dim}: {', '.join(names[dim])}" for dim in names)
         raise SpecError(f"model {model} needs the same embed_dim for all features, but there are several ({widths})")
 
-    def forward(self, batch: Batch, like: Embedded | None = None, tables: nn.ModuleDict | None = None) -> Embedded:
+    def forward(
+        self,
+        batch: Batch,
+        like: Embedded | None = None,
+        tables: nn.ModuleDict | None = None,
+        *,
+        for_linear: bool = False,
+        interact: bool = False,
+    ) -> Embedded:
         """Look up a batch.
 
         Args:
@@ -124,6 +139,8 @@ class FeatureEmbedding(nn.Module):
             like: what another embedding of the same schema made of the same batch. Where both keep one table, the work
                 of bringing equal ids together is then done once: say so for first-order weights.
             tables: those that the constructor was given.
+            for_linear: ``flat`` is read by linear layers alone, and may come in the precision of autocast.
+            interact: ``interaction`` will be read: it may then cost no pass of its own.
         """
         pairs = self._pairs(self.tables if tables is None else tables)
         if like is not None and len(like.requests) == len(self.layouts) == 1:
@@ -133,14 +150,18 @@ class FeatureEmbedding(nn.Module):
             requests = [layout.request(sparse, batch.sequences) for layout, _ in pairs]
         answers: list[Tensor] = []  # (B, fields of the table, E)
         sequences: dict[str, Jagged] = {}
+        interaction: Tensor | None = None
+        single = len(pairs) == 1 and not self._max_pooled and not self.numbers.fields
+        for_linear = for_linear and (single or not interact)  # what else makes the interaction wants it whole
         for (layout, table), request in zip(pairs, requests, strict=True):
-            fields, listed = table.answer(request)
-            answers.append(fields)
-            sequences.update(layout.lists(listed, batch.sequences))
+            answer = table.answer(request, for_linear=for_linear, interact=interact and single)
+            answers.append(answer.fields)
+            interaction = answer.interaction
+            sequences.update(layout.lists(answer.listed, batch.sequences))
         others = {name: _max_pooled(sequences.pop(name)) for name in self._max_pooled}
         numbers, dense = self.numbers(batch.dense)
         flat = self._flat(answers, {**others, **numbers}, batch)
-        return Embedded(flat, dense, sequences, self.spans, requests)
+        return Embedded(flat, dense, sequences, self.spans, requests, interaction)
 
     def looked_up(self, batch: Batch) -> LookedUp | None:
         """The batch as the input of linear layers, never made; None where that is not possible or not quicker."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rechub_cli.kernels import loops
-from rechub_cli.nn.table import EmbeddingTable, Request, table_grad
+from rechub_cli.nn.table import EmbeddingTable, Request, autocasts_to_bf16, table_grad
 
 WORTH = 4  # occurrences of each distinct row from which this is the quicker way
 
@@ -40,7 +40,7 @@ class LookedUp:
     @staticmethod
     def pays(table: EmbeddingTable, request: Request, dense: Tensor) -> bool:
         """Whether the layers over this batch are quicker this way."""
-        if request.pooled or request.listed is not None or dense.requires_grad:
+        if not request.plain or dense.requires_grad:
             return False
         if loops.usable(table.weight, request.ids) is None or table.weight.dtype != torch.float32:
             return False
@@ -59,8 +59,8 @@ class LookedUp:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, looked_up: LookedUp) -> Tensor:
-        half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        out = torch.empty(looked_up.size, weight.shape[0], dtype=torch.bfloat16 if half else torch.float32)
+        dtype = torch.bfloat16 if autocasts_to_bf16() else torch.float32
+        out = torch.empty(looked_up.size, weight.shape[0], dtype=dtype)
         ctx.save_for_backward(rows, weight, loops.looked_up_linear(looked_up, rows, weight, bias, None, out))
         ctx.looked_up, ctx.bias = looked_up, bias is not None
         return out

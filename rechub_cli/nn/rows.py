@@ -30,11 +30,11 @@ class Grouped:
 
 
 def group(ids: Tensor) -> Grouped:
-    """Group ids (n,) of any integer type; int32 sorts fastest."""
+    """Group ids of any integer type and shape; int32 sorts fastest."""
     compiled = loops.group_ids(ids)
     if compiled is not None:
         return Grouped(*compiled)
-    ordered, order = torch.sort(ids, stable=True)
+    ordered, order = torch.sort(ids.flatten(), stable=True)
     rows, counts = torch.unique_consecutive(ordered, return_counts=True)
     return Grouped(rows.long(), order, counts.cumsum(0).sub_(counts))
 

@@ -31,13 +31,18 @@ class Request:
     listed: Tensor | None = None  # (N,)
     _grouped: tuple[Grouped, Tensor, Tensor | None] | None = field(default=None, init=False, repr=False)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it asks for nothing but one row of each field."""
+        return not self.pooled and self.listed is None
+
     def grouped(self) -> tuple[Grouped, Tensor, Tensor | None]:
         """The distinct rows; and for each occurrence, in their order: its row of the answer, and its weight there."""
         if self._grouped is None:
-            parts = [self.ids.flatten(), *(jagged.values for jagged, _ in self.pooled)]
+            parts = [self.ids, *(jagged.values for jagged, _ in self.pooled)]
             if self.listed is not None:
                 parts.append(self.listed)
-            grouped = group(parts[0] if len(parts) == 1 else torch.cat(parts))
+            grouped = group(parts[0] if self.plain else torch.cat([part.flatten() for part in parts]))
             if not self.pooled:
                 self._grouped = grouped, grouped.order, None
             else:
@@ -63,7 +68,16 @@ class Request:
         return torch.cat(sources), None if only_sums else torch.cat(weights)
 
 
-class _Answer(torch.autograd.Function):
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a table answers a request of B rows."""
+
+    fields: Tensor  # (B, S + P, E); the pooled list of no ids is zero
+    listed: Tensor  # (N, E)
+    interaction: Tensor | None = None  # (B, E), where it came on the way: see nn.fm.bi_interaction
+
+
+class _Listed(torch.autograd.Function):
     """Rows and pooled rows, laid out as a model wants them, in one node: nothing between is kept or copied."""
 
     @staticmethod
@@ -74,9 +88,8 @@ class _Answer(torch.autograd.Function):
         if request.pooled:  # the places of pooled fields are filled in below
             ids = ids.new_zeros(size, plain + len(request.pooled))
             ids[:, :plain] = request.ids
-        fields = loops.gather_rows(weight, ids)
-        if fields is None:
-            fields = F.embedding(ids, weight)
+        compiled = loops.look_up_fields(weight, ids)
+        fields = F.embedding(ids, weight) if compiled is None else compiled[0]
         for column, (jagged, mode) in enumerate(request.pooled, start=plain):
             fields[:, column] = F.embedding_bag(
                 jagged.values, weight, jagged.offsets.to(jagged.values.dtype), mode=mode, include_last_offset=True
@@ -95,6 +108,39 @@ class _Answer(torch.autograd.Function):
             grad = torch.cat([grad, listed])
         values = segment_sum(grad, source, grouped.starts, weights)
         return table_grad(ctx.table, grouped.rows, values), None, None
+
+
+class _Fields(torch.autograd.Function):
+    """Compiled: one row for each field, and the fields' bi-interaction, in one pass each way.
+
+    The gradient g (B, E) of the bi-interaction is ``g * (total - row)`` of a row that occurs in a field: taken apart,
+    the sum over a row's occurrences needs the row but once.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, request: Request, table: EmbeddingTable, half: bool, interact: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        compiled = loops.look_up_fields(weight, request.ids, half=half, interact=interact)
+        fields, interaction, total = compiled or (F.embedding(request.ids, weight), None, None)
+        ctx.request, ctx.table = request, table
+        ctx.save_for_backward(weight, total)
+        return fields, interaction
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, fields: Tensor, interaction: Tensor | None) -> tuple[Tensor | None, ...]:
+        weight, total = ctx.saved_tensors
+        grouped, _, _ = ctx.request.grouped()
+        beside = None if total is None or interaction is None else (interaction.contiguous(), interaction * total)
+        values = loops.sum_gradients(grouped.rows, grouped.order, grouped.starts, fields.contiguous(), weight, beside)
+        assert values is not None  # the loops that looked them up take their gradients
+        return table_grad(ctx.table, grouped.rows, values), None, None, None, None
+
+
+def autocasts_to_bf16() -> bool:
+    """Whether a matrix product on the CPU would now be one of bfloat16."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def table_grad(table: EmbeddingTable, rows: Tensor, values: Tensor) -> Tensor:
@@ -159,12 +205,20 @@ class EmbeddingTable(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Row numbers (int32, any shape) -> (..., E)."""
-        fields, _ = self.answer(Request(ids.reshape(-1, 1)))
-        return fields.view(*ids.shape, self.dim)
+        return self.answer(Request(ids.reshape(-1, 1))).fields.view(*ids.shape, self.dim)
 
-    def answer(self, request: Request) -> tuple[Tensor, Tensor]:
-        """Fields (B, S + P, E) and listed rows (N, E); the pooled list of no ids is zero."""
-        return _Answer.apply(self.weight, request, self)
+    def answer(self, request: Request, *, for_linear: bool = False, interact: bool = False) -> Answer:
+        """The rows that a request asks for.
+
+        Args:
+            for_linear: linear layers alone read the fields, which may then come in the precision of autocast.
+            interact: the bi-interaction of the fields is wanted too, if it costs no pass of its own.
+        """
+        if request.plain and loops.usable(self.weight, request.ids) and self.weight.dtype == torch.float32:
+            half = for_linear and autocasts_to_bf16()
+            fields, interaction = _Fields.apply(self.weight, request, self, half, interact)
+            return Answer(fields, self.weight.new_empty(0, self.dim), interaction)
+        return Answer(*_Listed.apply(self.weight, request, self))
 
     def rows(self, name: str) -> Tensor:
         """The rows of one feature (vocab_size, E): a view."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from rechub_cli.batch import Batch
 from rechub_cli.kernels import loops
 from rechub_cli.models.multi_task.mmoe import MMoE
+from rechub_cli.nn.fm import bi_interaction
 from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.rows import group, sparse_grad
 from rechub_cli.nn.table import EmbeddingTable, Request
@@ -42,13 +43,77 @@ def test_nothing_and_negative_ids_are_grouped_too():
     assert group(torch.tensor([3, -1, 3], dtype=torch.int32)).rows.tolist() == [-1, 3]
 
 
-def test_rows_are_gathered_bit_for_bit_and_a_wrong_id_is_torchs_to_tell():
-    table = torch.randn(50, 7)
+@pytest.mark.parametrize("highest", [[0, 0, 0], [5, 3000, 70_000], [2**30, 1, 2]])
+def test_ids_of_columns_that_lie_apart_are_grouped_as_all_at_once(without, highest):
+    columns, low = [], 0
+    for high in highest:
+        columns.append(torch.randint(low, low + high + 1, (700,), dtype=torch.int32))
+        low += high + 1
+    apart = torch.stack(columns, dim=1)
+    for ids in (apart, apart.flip(1).contiguous(), apart - 1):  # the others are mixed, or have a negative id
+        ours, theirs = group(ids), without(lambda ids=ids: group(ids))
+        for name in ("rows", "order", "starts"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name))
+
+
+@pytest.mark.parametrize("width", [1, 3, 4, 7, 8, 16, 40])
+@pytest.mark.parametrize("interact", [False, True])
+def test_rows_are_looked_up_bit_for_bit_beside_their_bi_interaction(width, interact):
+    table = torch.randn(50, width)
     ids = torch.randint(0, 50, (33, 3), dtype=torch.int32)
-    assert torch.equal(loops.gather_rows(table, ids), table[ids.long()])
+    fields, interaction, total = loops.look_up_fields(table, ids, interact=interact)
+    assert torch.equal(fields, table[ids.long()])
+    assert torch.equal(loops.look_up_fields(table, ids, half=True, interact=interact)[0], fields.bfloat16())
+    if interact:
+        torch.testing.assert_close(interaction, bi_interaction(fields))
+        torch.testing.assert_close(total, fields.sum(1))
+    else:
+        assert interaction is total is None
+
+
+def test_a_wrong_id_is_torchs_to_tell():
+    table = torch.randn(50, 7)
     for wrong in (50, -1):
-        assert loops.gather_rows(table, torch.tensor([wrong], dtype=torch.int32)) is None
-    assert loops.gather_rows(table.t(), ids) is None  # not contiguous
+        assert loops.look_up_fields(table, torch.tensor([[wrong]], dtype=torch.int32)) is None
+        with pytest.raises((IndexError, RuntimeError)):
+            new_embedding(50, 7)(torch.tensor([wrong], dtype=torch.int32))
+    assert loops.look_up_fields(table.t(), torch.zeros(3, 1, dtype=torch.int32)) is None  # not contiguous
+
+
+def test_no_fields_are_looked_up_too():
+    none = torch.empty(3, 0, dtype=torch.int32)
+    fields, interaction, _ = loops.look_up_fields(torch.randn(5, 2), none, interact=True)
+    assert fields.shape == (3, 0, 2)
+    assert torch.equal(interaction, torch.zeros(3, 2))
+    assert group(none).rows.numel() == 0
+
+
+def test_what_is_no_number_stays_none_in_bfloat16():
+    table = torch.tensor([[float("nan"), float("inf"), -float("inf"), 3.4e38, -0.0]])
+    fields, _, _ = loops.look_up_fields(table, torch.zeros(1, 1, dtype=torch.int32), half=True)
+    torch.testing.assert_close(fields[0, 0], table[0].bfloat16(), equal_nan=True, rtol=0, atol=0)
+
+
+def new_embedding(size, width):
+    table = EmbeddingTable({"a": size}, width, std=1.0)
+    table.sparse_grad = True
+    return table
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 16, 40])
+@pytest.mark.parametrize("half", [False, True])
+def test_fields_and_bi_interaction_have_the_gradient_of_their_formulas(width, half):
+    table = new_embedding(60, width)
+    ids = torch.randint(1, 60, (200, 4), dtype=torch.int32)
+    of_fields, of_interaction = torch.randn(200, 4, width).bfloat16().float(), torch.randn(200, width)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        answer = table.answer(Request(ids), for_linear=True, interact=True)
+    assert answer.fields.dtype == (torch.bfloat16 if half else torch.float32)
+    (answer.fields.float() * of_fields).sum().add((answer.interaction * of_interaction).sum()).backward()
+    plain = table.weight.detach().clone().requires_grad_()
+    fields = F.embedding(ids.long(), plain, padding_idx=0)
+    (fields * of_fields).sum().add((bi_interaction(fields) * of_interaction).sum()).backward()
+    torch.testing.assert_close(table.weight.grad.to_dense(), plain.grad, rtol=1e-4, atol=1e-4)
 
 
 def moved(make, steps=20, width=5):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rechub_cli.nn.cross import CrossNet, CrossNetV2, LowRankCrossNet
-from rechub_cli.nn.fm import FM
+from rechub_cli.nn.fm import FM, bi_interaction
 
 
 def pairs(fields):
@@ -16,17 +16,19 @@ def pairs(fields):
 @pytest.mark.parametrize("n_fields", [1, 2, 5])
 def test_fm_sums_the_dot_products_of_all_pairs(n_fields):
     fields = torch.randn(6, n_fields, 3)
-    torch.testing.assert_close(FM(3)(fields), pairs(fields).sum(1, keepdim=True), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(FM(3)(bi_interaction(fields)), pairs(fields).sum(1, keepdim=True), atol=1e-5, rtol=1e-5)
 
 
 def test_fm_has_the_gradient_of_its_formula():
     fields = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(FM(2), fields)
+    assert torch.autograd.gradcheck(lambda given: FM(2)(bi_interaction(given)), fields)
 
 
 def test_fm_for_two_tasks_starts_as_the_same_sum_for_both():
     fields = torch.randn(6, 5, 3)
-    torch.testing.assert_close(FM(3, n_tasks=2)(fields), FM(3)(fields).expand(6, 2), atol=1e-5, rtol=1e-5)
+    interaction = bi_interaction(fields)
+    both, one = FM(3, n_tasks=2)(interaction), FM(3)(interaction)
+    torch.testing.assert_close(both, one.expand(6, 2), atol=1e-5, rtol=1e-5)
 
 
 def test_cross_net_equals_its_layers_one_after_another():

@@ -77,7 +77,8 @@ def test_pooled_and_listed_rows_equal_plain_torch(mode: str, with_list: bool) ->
     fixed = ids(3, 7, 4, 9).view(2, 2)
     history = Jagged(ids(3, 4, 3, 5), torch.tensor([0, 0, 4]))
     listed = ids(9, 4) if with_list else None
-    fields, rows = table.answer(Request(fixed, [(history, mode)], listed))
+    answer = table.answer(Request(fixed, [(history, mode)], listed))
+    fields, rows = answer.fields, answer.listed
 
     pooled = plain[history.values.long()].sum(0) / (4 if mode == "mean" else 1)
     expected = torch.stack([torch.stack([*plain[[3, 7]], torch.zeros(3)]), torch.stack([*plain[[4, 9]], pooled])])

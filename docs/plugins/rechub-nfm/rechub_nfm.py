@@ -40,7 +40,6 @@ class NFM(nn.Module):
         self.deep = MLP(width, hidden_dims, n_tasks, batch_norm=batch_norm, dropout=dropout)
 
     def forward(self, batch: Batch) -> Output:
-        embedded = self.embedding(batch)
-        fields = embedded.stacked  # (B, F, E)
-        pairs = 0.5 * (fields.sum(1).square() - fields.square().sum(1))  # (B, E)
+        embedded = self.embedding(batch, interact=True)
+        pairs = embedded.interaction  # (B, E)
         return Output(self.first_order(batch, embedded) + self.deep(pairs, embedded.dense))

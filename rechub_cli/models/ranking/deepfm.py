@@ -51,6 +51,6 @@ class DeepFM(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Output:
-        embedded = self.embedding(batch)
+        embedded = self.embedding(batch, for_linear=True, interact=True)
         deep = self.deep(embedded.flat, embedded.dense)
-        return Output(self.first_order(batch, embedded) + self.fm(embedded.stacked) + deep)
+        return Output(self.first_order(batch, embedded) + self.fm(embedded.interaction) + deep)

@@ -30,5 +30,5 @@ class FM(nn.Module):
         self.pairs = Pairs(self.embedding.common_dim("fm"), n_tasks)
 
     def forward(self, batch: Batch) -> Output:
-        embedded = self.embedding(batch)
-        return Output(self.first_order(batch, embedded) + self.pairs(embedded.stacked))
+        embedded = self.embedding(batch, interact=True)
+        return Output(self.first_order(batch, embedded) + self.pairs(embedded.interaction))

@@ -44,5 +44,5 @@ class MLP(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Output:
-        embedded = self.embedding(batch)
+        embedded = self.embedding(batch, for_linear=True)
         return Output(self.mlp(embedded.flat, embedded.dense))

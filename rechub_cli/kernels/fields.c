@@ -1,0 +1,73 @@
+/* The rows that a batch looks up, and their gradients.
+ *
+ * Shape legend: B rows of a batch, F fields, E width of a table's rows, U distinct ones among the B * F.
+ */
+#include "share.h"
+
+#define LANES 16 /* floats of a vector */
+
+static int64_t highest(const int32_t *ids, int64_t n) {
+    uint32_t found = 0; /* a negative id counts as a great one */
+    for (int64_t i = 0; i < n; i++) found = (uint32_t)ids[i] > found ? (uint32_t)ids[i] : found;
+    return found;
+}
+
+typedef struct {
+    const int32_t *ids;
+    int64_t fields, width, n; /* n: of ids */
+    const float *table;
+    void *out;
+    int half;
+    float *interaction, *total; /* (B, E), or NULL */
+} lookup_t;
+
+typedef struct {
+    const int64_t *rows, *order, *starts;
+    int64_t n, found, fields, width;
+    const void *gradient; /* (B, F, E) */
+    int half;
+    const float *of_interaction, *of_total; /* (B, E), or NULL */
+    const float *table;
+    float *out;
+} segments_t;
+
+#define FOR(name) name##_any
+#include "fields.h"
+#undef FOR
+
+#if defined(KINDS)
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v3")
+#define FOR(name) name##_v3
+#include "fields.h"
+#undef FOR
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4")
+#define FOR(name) name##_v4
+#include "fields.h"
+#undef FOR
+#pragma GCC pop_options
+#define BEST(name) (__builtin_cpu_supports("x86-64-v4") ? name##_v4 : __builtin_cpu_supports("x86-64-v3") ? name##_v3 : name##_any)
+#else
+#define BEST(name) name##_any
+#endif
+
+/* out (B, F, E) = table[ids], in bf16 where `half`; `interaction` and `total` (B, E), where wanted: see `nn.fm`, and the sum
+ * over the fields. -1 where an id is outside the table, which then was not read. */
+int look_up_fields(const int32_t *ids, int64_t size, int64_t fields, int64_t width, const float *table, int64_t height,
+                   void *out, int half, float *interaction, float *total, int threads) {
+    if (size * fields && highest(ids, size * fields) >= height) return -1;
+    lookup_t task = {ids, fields, width, size * fields, table, out, half, interaction, total};
+    share(BEST(look_up_work), &task, fields ? size : 0, fields ? 4 * ROWS / fields + 1 : 1, threads);
+    return 0;
+}
+
+/* out (U, E): for each distinct row the gradients of its occurrences, summed in their order. `gradient` (B, F, E), bf16 where
+ * `half`. Where there is an interaction: its gradient g (B, E) and g * total, of which an occurrence's row is taken apart. */
+void sum_gradients(const int64_t *rows, const int64_t *order, int64_t n, const int64_t *starts, int64_t found,
+                   int64_t fields, int64_t width, const void *gradient, int half, const float *of_interaction,
+                   const float *of_total, const float *table, float *out, int threads) {
+    segments_t task = {rows, order, starts, n, found, fields, width, gradient, half, of_interaction, of_total, table, out};
+    share(BEST(sum_work), &task, found, ROWS, threads);
+}
