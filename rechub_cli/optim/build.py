@@ -15,7 +15,7 @@ from rechub_cli.optim.lazy_adam import LazyAdam
 from rechub_cli.optim.rowwise_adagrad import RowwiseAdagrad
 
 NAMES = ("auto", "lazy_adam", "rowwise_adagrad", "same")
-LAZY_FROM = 1_000_000  # values of a table from which touching only the rows of a batch is faster
+LAZY_FROM = 1_000_000  # values of all tables from which touching only the rows of a batch is faster
 ROWWISE_ADAGRAD_LR = 0.02
 _ADAMS = (torch.optim.Adam, torch.optim.AdamW)
 _FUSED = (*_ADAMS, torch.optim.SGD, torch.optim.Adagrad)
@@ -39,8 +39,8 @@ def build_optimizers(
         embedding_optimizer: ``name``, ``lr`` and ``l2``, all optional.
             ``lazy_adam`` and ``rowwise_adagrad`` touch only the rows of a batch; ``l2`` adds ``l2 * row`` to their
             gradient. ``same``: the dense optimizer updates every row at every step, with ``l2`` as weight decay.
-            ``auto`` (the default): ``lazy_adam`` for large tables where the dense optimizer is Adam or AdamW, else
-            ``same``. ``lr``: that of the dense optimizer (``rowwise_adagrad``: 0.02) if not given.
+            ``auto`` (the default): ``lazy_adam`` where the tables together are large and the dense optimizer is Adam or
+            AdamW, else ``same``. ``lr``: that of the dense optimizer (``rowwise_adagrad``: 0.02) if not given.
 
     Raises:
         SpecError: the name or a key is unknown, or ``l2`` is asked of an optimizer that has no weight decay.
@@ -54,13 +54,13 @@ def build_optimizers(
         if key not in wanted:
             raise SpecError(f"embedding_optimizer: {key!r} is not known; known: {', '.join(wanted)}")
         wanted[key] = value
-    names = {id(table.weight): _choose(wanted["name"], optimizer_fn, table) for table in tables}
+    weights = {id(table.weight): table.weight for table in tables}
+    name = _choose(wanted["name"], optimizer_fn, sum(weight.numel() for weight in weights.values()))
     for table in tables:
-        table.sparse_grad = names[id(table.weight)] != "same"
-    weights = list({id(table.weight): table.weight for table in tables}.values())
-    same = [weight for weight in weights if names[id(weight)] == "same" and weight.requires_grad]
-    rows = [weight for weight in weights if names[id(weight)] != "same" and weight.requires_grad]
-    dense = [parameter for parameter in model.parameters() if id(parameter) not in names and parameter.requires_grad]
+        table.sparse_grad = name != "same"
+    learned = [weight for weight in weights.values() if weight.requires_grad]
+    same, rows = (learned, []) if name == "same" else ([], learned)
+    dense = [parameter for parameter in model.parameters() if id(parameter) not in weights and parameter.requires_grad]
 
     optimizers = []
     lr = wanted["lr"]
@@ -73,13 +73,13 @@ def build_optimizers(
             groups.append({"params": same, "weight_decay": wanted["l2"], **own})
         optimizer = optimizer_fn(groups, **params)
         if same and wanted["l2"] and "weight_decay" not in optimizer.defaults:
-            name = type(optimizer).__name__
-            raise SpecError(f"{name} has no weight decay, so embedding_optimizer.l2 cannot be used with `same`")
+            kind = type(optimizer).__name__
+            raise SpecError(f"{kind} has no weight decay, so embedding_optimizer.l2 cannot be used with `same`")
         optimizers.append(optimizer)
         lr = optimizer.defaults.get("lr", 1e-3) if lr is None else lr
     elif lr is None:
         lr = params.get("lr", 1e-3)
-    if rows and names[id(rows[0])] == "lazy_adam":
+    if rows and name == "lazy_adam":
         adam = {key: params[key] for key in ("betas", "eps") if key in params and optimizer_fn in _ADAMS}
         optimizers.append(LazyAdam(rows, lr=lr, weight_decay=wanted["l2"], **adam))
     elif rows:
@@ -88,12 +88,12 @@ def build_optimizers(
     return optimizers
 
 
-def _choose(name: str, optimizer_fn: Callable[..., Optimizer], table: EmbeddingTable) -> str:
+def _choose(name: str, optimizer_fn: Callable[..., Optimizer], values: int) -> str:
     if name not in NAMES:
         raise SpecError(f"unknown embedding optimizer {name!r}. Known: {', '.join(NAMES)}")
     if name != "auto":
         return name
-    return "lazy_adam" if optimizer_fn in _ADAMS and table.weight.numel() >= LAZY_FROM else "same"
+    return "lazy_adam" if optimizer_fn in _ADAMS and values >= LAZY_FROM else "same"
 
 
 def _can_fuse(optimizer_fn: Callable[..., Optimizer], params: Mapping[str, Any], weights: list[nn.Parameter]) -> bool:

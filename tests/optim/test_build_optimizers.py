@@ -33,14 +33,18 @@ def test_a_model_without_tables_gets_just_the_optimizer_it_was_given() -> None:
     assert optimizer.param_groups[0]["params"] == list(model.parameters())
 
 
-def test_auto_is_lazy_for_large_tables_only() -> None:
+def test_auto_is_lazy_where_the_tables_are_large_together() -> None:
     model = TwoTables()
     dense, lazy = build_optimizers(model, torch.optim.Adam, {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.5})
     assert isinstance(lazy, LazyAdam)
-    assert [id(weight) for weight in lazy.param_groups[0]["params"]] == [id(model.large.weight)]
+    tables = [model.small, model.large]
+    assert {id(weight) for weight in lazy.param_groups[0]["params"]} == {id(table.weight) for table in tables}
     assert (lazy.defaults["lr"], lazy.defaults["betas"], lazy.defaults["weight_decay"]) == (0.1, (0.8, 0.9), 0.0)
-    assert (model.small.sparse_grad, model.large.sparse_grad) == (False, True)
-    assert [group["weight_decay"] for group in dense.param_groups] == [0.5, 0.0]
+    assert all(table.sparse_grad for table in tables)
+    assert [group["weight_decay"] for group in dense.param_groups] == [0.5]
+    del model.large
+    assert [type(one) for one in build_optimizers(model, torch.optim.Adam)] == [torch.optim.Adam]
+    assert not model.small.sparse_grad
 
 
 def test_auto_stays_with_an_optimizer_that_is_not_adam() -> None:
