@@ -11,14 +11,15 @@ from torch.optim import Optimizer
 
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.table import EmbeddingTable
+from rechub_cli.optim.adam import OPTIONS, Adam, AdamW
 from rechub_cli.optim.lazy_adam import LazyAdam
 from rechub_cli.optim.rowwise_adagrad import RowwiseAdagrad
 
 NAMES = ("auto", "lazy_adam", "rowwise_adagrad", "same")
 LAZY_FROM = 1_000_000  # values of all tables from which touching only the rows of a batch is faster
 ROWWISE_ADAGRAD_LR = 0.02
-_ADAMS = (torch.optim.Adam, torch.optim.AdamW)
-_FUSED = (*_ADAMS, torch.optim.SGD, torch.optim.Adagrad)
+_ADAMS: dict[Callable[..., Optimizer], Callable[..., Optimizer]] = {torch.optim.Adam: Adam, torch.optim.AdamW: AdamW}
+_FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 
 
 def build_optimizers(
@@ -65,13 +66,17 @@ def build_optimizers(
     optimizers = []
     lr = wanted["lr"]
     if dense or same:
+        make = optimizer_fn
         if _can_fuse(optimizer_fn, params, [*dense, *same]):
-            params["fused"] = True
+            if optimizer_fn in _ADAMS and params.keys() <= OPTIONS:
+                make = _ADAMS[optimizer_fn]
+            else:
+                params["fused"] = True
         groups: list[dict[str, Any]] = [{"params": dense}] if dense else []
         if same:
-            own = {} if lr is None else {"lr": lr}
-            groups.append({"params": same, "weight_decay": wanted["l2"], **own})
-        optimizer = optimizer_fn(groups, **params)
+            rate = {} if lr is None else {"lr": lr}
+            groups.append({"params": same, "weight_decay": wanted["l2"], **rate})
+        optimizer = make(groups, **params)
         if same and wanted["l2"] and "weight_decay" not in optimizer.defaults:
             kind = type(optimizer).__name__
             raise SpecError(f"{kind} has no weight decay, so embedding_optimizer.l2 cannot be used with `same`")

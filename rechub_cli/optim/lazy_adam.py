@@ -11,9 +11,10 @@ from torch import Tensor
 
 from rechub_cli.kernels import loops
 from rechub_cli.nn.rows import row_blocks, sparse_rows
+from rechub_cli.optim.uncompiled import Uncompiled
 
 
-class LazyAdam(torch.optim.Optimizer):
+class LazyAdam(Uncompiled, torch.optim.Optimizer):
     """Adam (Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980) on the rows that have a gradient.
 
     DIFF: rows without a gradient keep their value and their moments, so a step costs as much as the batch has

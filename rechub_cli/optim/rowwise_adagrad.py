@@ -11,9 +11,10 @@ from torch import Tensor
 
 from rechub_cli.kernels import loops
 from rechub_cli.nn.rows import row_blocks, sparse_rows
+from rechub_cli.optim.uncompiled import Uncompiled
 
 
-class RowwiseAdagrad(torch.optim.Optimizer):
+class RowwiseAdagrad(Uncompiled, torch.optim.Optimizer):
     """Row-wise Adagrad, as used for the tables of DLRM (Naumov et al., 2019, https://arxiv.org/abs/1906.00091).
 
     ``sum += mean(grad ** 2)`` over a row, ``row -= lr * grad / (sqrt(sum) + eps)``. Its state is one number a row, and
