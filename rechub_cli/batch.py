@@ -68,6 +68,10 @@ class Jagged:
     def pin_memory(self) -> Jagged:
         return Jagged(self.values.pin_memory(), self.offsets.pin_memory())
 
+    def record_stream(self, stream: torch.Stream) -> None:
+        self.values.record_stream(stream)
+        self.offsets.record_stream(stream)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -92,6 +96,15 @@ class Batch:
     def pin_memory(self) -> Batch:
         """Page-locked copies, so that the copy to a GPU can overlap with compute."""
         return self._map(lambda part: part.pin_memory())
+
+    def record_stream(self, stream: torch.Stream) -> None:
+        """Keep the memory until the work that ``stream`` has by then is done."""
+
+        def keep(part: Tensor | Jagged) -> Tensor | Jagged:
+            part.record_stream(stream)
+            return part
+
+        self._map(keep)
 
     def slice(self, start: int, stop: int) -> Batch:
         """Rows start..stop."""

@@ -25,6 +25,7 @@ class Loop:
     batch: int | None = None  # of all, instead of the spec's
     peer_batch: int | None = None  # where their rows are of another kind
     negatives: str | None = None  # of a sequential model
+    l2: float | None = None  # of the embeddings, on both sides
 
     def __call__(self, place: Workplace, number: int) -> Results:
         seed = 2021 + number
@@ -32,6 +33,7 @@ class Loop:
         options: dict[str, Any] = {"rows": place.rows(self.rows), "seed": seed}
         batch = self.peer_batch or self.batch
         options |= {} if batch is None else {"batch": batch}
+        options |= {} if self.l2 is None else {"embedding-l2": self.l2}
         return {**found, **place.peers(self.peers, "loop", place.dataset(self.dataset, "ids"), self.spec, **options)}
 
     def ours(self, place: Workplace, seed: int, **settings: object) -> dict[str, float]:
@@ -40,6 +42,8 @@ class Loop:
             settings["trainer__batch_size"] = self.batch
         if self.negatives is not None:
             settings |= {"trainer__negatives": self.negatives}
+        if self.l2 is not None:
+            settings["trainer__embedding_optimizer__l2"] = self.l2
         data = place.dataset(self.dataset, "raw")
         rows = ("--limit-rows", place.rows(self.rows))
         spec = SPEEDS / f"{self.spec}.yaml"
@@ -72,6 +76,13 @@ MEASURES = (
         SECTION,
         "DeepFM, Criteo-like 1M rows × 39, batch 4096",
         Loop("deepfm", "criteo", 1_000_000, CTR),
+        values("auc", ratios={"rechub": FLOAT32, "rechub bf16": BFLOAT16}),
+    ),
+    Measure(
+        "train.deepfm_l2",
+        SECTION,
+        "the same with a penalty of 1e-5 on the embeddings",
+        Loop("deepfm", "criteo", 1_000_000, ("torch_rechub_ctr", "fuxictr_ctr"), l2=1e-5),
         values("auc", ratios={"rechub": FLOAT32, "rechub bf16": BFLOAT16}),
     ),
     Measure(

@@ -20,6 +20,7 @@ from rechub_cli.trainers.parallel import bare
 from rechub_cli.trainers.progress import Progress
 from rechub_cli.trainers.restore import fitting
 from rechub_cli.trainers.state import flatten, unflatten
+from rechub_cli.trainers.transfer import to_device
 from rechub_cli.trainers.watch import Checkpoints, Epoch, Watcher
 from rechub_cli.trainers.weighting import Balance
 
@@ -139,7 +140,7 @@ class Loop:
         steps = n_batches(loader)
         trainer.model.train()
         self.began = time.perf_counter() - at.seconds
-        for item in self._rest(loader):
+        for item in to_device(self._rest(loader), trainer.device):
             if valid is not None and self._due():
                 self._evaluate_within(valid)
             loss, rows = trainer.step(item)

@@ -17,6 +17,7 @@ from rechub_cli.errors import DataError, Interrupted, RunFailed, SpecError
 from rechub_cli.schema import Task
 from rechub_cli.trainers.batches import Rows, take
 from rechub_cli.trainers.parallel import bare
+from rechub_cli.trainers.transfer import to_device
 from rechub_cli.trainers.watch import Watcher
 
 
@@ -94,7 +95,7 @@ class Scorer:
         was_training = model.training
         model.eval()
         try:
-            for item in loader:
+            for item in to_device(loader, self.device):
                 rows = take(item, self.device)
                 prediction = self.call(model, rows)
                 extras = {name: extra[: rows.n] for name, extra in prediction.extras.items()}
