@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -15,28 +15,22 @@ from typing import TYPE_CHECKING, Any, SupportsInt
 
 import numpy as np
 import pyarrow as pa
-from pydantic import TypeAdapter
 
-from rechub_cli.data import cells, ids, labels, numbers
+from rechub_cli.data import cells, encoder_files, ids, labels, numbers
 from rechub_cli.data.block import Block, Layout
 from rechub_cli.data.fit import Clock, Fitted, Vocabularies, fit, moments_of
 from rechub_cli.data.numbers import Moments, Transform
 from rechub_cli.data.plan import FIRST_FIXED, Plan
 from rechub_cli.data.reference import Reference
-from rechub_cli.data.vocabulary import Buckets, Vocabulary
-from rechub_cli.errors import DataError, RunFailed
-from rechub_cli.files import read_json, write_text
+from rechub_cli.errors import DataError
 from rechub_cli.schema import FIRST_UNSEEN, MISSING, Schema
-from rechub_cli.spec.model import AnyFeature, Datetime, Dense, Label, Sequence, Sparse, Spec, Tower, Vector
+from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse, Spec, Tower, Vector
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Chunk, Rows
     from rechub_cli.data.history import EventStore
 
-FORMAT = 1  # raised when the meaning of the files, or of an id, changes
 _TILE = 1 << 16  # rows that a thread lays out at a time
-_FEATURES: TypeAdapter[dict[str, AnyFeature]] = TypeAdapter(dict[str, AnyFeature])
-_LABELS: TypeAdapter[dict[str, Label]] = TypeAdapter(dict[str, Label])
 
 
 @dataclass(slots=True)
@@ -57,7 +51,8 @@ class Encoder:
     def __post_init__(self) -> None:
         self.schema = self.plan.schema(self.vocabularies, self.bins)
         digests = {key: vocabulary.digest() for key, vocabulary in self.vocabularies.items()}
-        text = json.dumps([self._state(), digests, *([self.events.digest] if self.events else [])], sort_keys=True)
+        state = encoder_files.described(self.plan, self.transforms, self.bins)
+        text = json.dumps([state, digests, *([self.events.digest] if self.events else [])], sort_keys=True)
         self.hash = hashlib.sha256(text.encode()).hexdigest()
         self._pool = _threads()
 
@@ -267,87 +262,20 @@ class Encoder:
             place += feature.width
         return place
 
-    def _state(self) -> dict[str, Any]:
-        plan = self.plan
-        histories = {"keys": list(plan.keys)} if plan.keys else {}
-        return {
-            **histories,
-            "format": FORMAT,
-            "features": _described(plan.features),
-            "labels": _LABELS.dump_python(plan.labels, mode="json"),
-            "weight": plan.weight,
-            "group": plan.group,
-            "embed_dim": plan.embed_dim,
-            "tower": plan.tower,
-            "transforms": {name: asdict(transform) for name, transform in self.transforms.items()},
-            "bins": self.bins,
-        }
-
     def save(self, folder: Path | str) -> None:
         """``encoder.json`` and one Parquet file for each vocabulary."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        entries: dict[str, Any] = {}
-        for place, (key, vocabulary) in enumerate(self.vocabularies.items()):
-            if isinstance(vocabulary, Buckets):
-                entries[key] = asdict(vocabulary)
-                continue
-            readable = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in key)[:60]
-            file = f"{place:03d}-{readable}.parquet"
-            vocabulary.save(folder / file)
-            entries[key] = {"file": file, "kind": str(vocabulary.values.type), "oov_buckets": vocabulary.oov_buckets}
-        state = {**self._state(), "vocabularies": entries, "schema": self.schema.to_json()}
-        state["hash"] = self.with_events(None).hash
-        state["moments"] = {name: moments.to_json() for name, moments in self.moments.items()}
-        if self.reference is not None:
-            self.reference.save(folder)
-        write_text(folder / "encoder.json", json.dumps(state, indent=1))
+        found = Fitted(self.vocabularies, self.transforms, self.bins, self.moments)
+        encoder_files.save(Path(folder), self.plan, found, self.schema, self.with_events(None).hash, self.reference)
 
     @classmethod
     def load(cls, folder: Path | str) -> Encoder:
         """Raises RunFailed where the folder is not whole: every value is checked, and the whole against its hash."""
-        path = Path(folder) / "encoder.json"
-        try:
-            state = read_json(path)
-            if state["format"] != FORMAT:
-                raise ValueError(f"format {state['format']} is not {FORMAT}, which this version reads")
-            plan = Plan(
-                _FEATURES.validate_python(state["features"]),
-                _LABELS.validate_python(state["labels"]),
-                state["weight"],
-                state["group"],
-                state["embed_dim"],
-                state["tower"],
-                tuple(state.get("keys", ())),
-            )
-            vocabularies: Vocabularies = {}
-            for key, entry in state["vocabularies"].items():
-                if "file" not in entry:
-                    vocabularies[key] = Buckets(**entry)
-                    continue
-                file = Path(folder) / Path(entry["file"]).name  # a name in this folder, whatever it says
-                vocabularies[key] = Vocabulary.load(file, entry["kind"], entry["oov_buckets"])
-            transforms = {
-                name: Transform(**{**item, "knots": tuple(item["knots"]), "levels": tuple(item["levels"])})
-                for name, item in state["transforms"].items()
-            }
-            edges = {name: tuple(found) for name, found in state["bins"].items()}
-            moments = {name: Moments.read(item) for name, item in state.get("moments", {}).items()}
-            encoder = cls(plan, vocabularies, transforms, edges, moments=moments)
-            if encoder.hash != state["hash"]:
+        with encoder_files.whole(folder):
+            plan, found, saved = encoder_files.read(Path(folder))
+            encoder = cls(plan, found.vocabularies, found.transforms, found.bins, moments=found.moments)
+            if encoder.hash != saved:
                 raise ValueError("its content does not match its hash")
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunFailed(f"{path} is damaged: {error}; train again or restore the run") from error
         return encoder
-
-
-def _described(features: dict[str, AnyFeature]) -> dict[str, Any]:
-    """As JSON, without what only a later fit asks for: it does not decide what a row becomes."""
-    found = _FEATURES.dump_python(features, mode="json")
-    return {
-        name: {option: value for option, value in feature.items() if option not in ("expire", "statistics")}
-        for name, feature in found.items()
-    }
 
 
 def _transpose(columns: np.ndarray, rows: np.ndarray, start: int) -> None:
