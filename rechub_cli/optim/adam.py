@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,18 +20,8 @@ class Adam(Uncompiled, torch.optim.Adam):
     kernel takes for a small model. Options: ``lr``, ``betas``, ``eps``, ``weight_decay``.
     """
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                _update(weights, [self._moments(weight) for weight in weights], group)
-        return loss
+    def _update_all(self, weights: Sequence[Tensor], options: dict[str, Any]) -> None:
+        _update(weights, [self._moments(weight) for weight in weights], options)
 
     def _moments(self, weight: Tensor) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[weight]
@@ -48,13 +38,13 @@ class AdamW(Adam):
         super().__init__(params, weight_decay=weight_decay, decoupled_weight_decay=True, **options)
 
 
-def _update(weights: list[Tensor], states: list[dict[str, Tensor]], group: Mapping[str, Any]) -> None:
+def _update(weights: Sequence[Tensor], states: list[dict[str, Tensor]], group: Mapping[str, Any]) -> None:
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     beta1, beta2 = group["betas"]
     steps = [state["step"] for state in states]
     torch._foreach_add_(steps, 1)
     kernel(
-        weights,
+        list(weights),
         [weight.grad for weight in weights if weight.grad is not None],
         [state["exp_avg"] for state in states],
         [state["exp_avg_sq"] for state in states],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from rechub_cli.nn.rows import row_blocks, sparse_rows
 from rechub_cli.optim.uncompiled import Uncompiled
 
 
-class LazyAdam(Uncompiled, torch.optim.Optimizer):
+class LazyAdam(Uncompiled):
     """Adam (Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980) on the rows that have a gradient.
 
     DIFF: rows without a gradient keep their value and their moments, so a step costs as much as the batch has
@@ -42,18 +42,10 @@ class LazyAdam(Uncompiled, torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update every row that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for options in self.param_groups:
-            for weight in options["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, options)
-        return loss
+    def _update_all(self, weights: Sequence[Tensor], options: dict[str, Any]) -> None:
+        for weight in weights:
+            assert weight.grad is not None
+            self._update(weight, weight.grad, options)
 
     def _update(self, weight: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
         state = self.state[weight]

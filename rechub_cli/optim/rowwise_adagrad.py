@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from rechub_cli.nn.rows import row_blocks, sparse_rows
 from rechub_cli.optim.uncompiled import Uncompiled
 
 
-class RowwiseAdagrad(Uncompiled, torch.optim.Optimizer):
+class RowwiseAdagrad(Uncompiled):
     """Row-wise Adagrad, as used for the tables of DLRM (Naumov et al., 2019, https://arxiv.org/abs/1906.00091).
 
     ``sum += mean(grad ** 2)`` over a row, ``row -= lr * grad / (sqrt(sum) + eps)``. Its state is one number a row, and
@@ -32,18 +32,10 @@ class RowwiseAdagrad(Uncompiled, torch.optim.Optimizer):
     def __init__(self, params: Any, lr: float = 0.02, eps: float = 1e-8, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update every row that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for options in self.param_groups:
-            for weight in options["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, options)
-        return loss
+    def _update_all(self, weights: Sequence[Tensor], options: dict[str, Any]) -> None:
+        for weight in weights:
+            assert weight.grad is not None
+            self._update(weight, weight.grad, options)
 
     def _update(self, weight: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
         state = self.state[weight]

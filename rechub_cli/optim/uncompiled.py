@@ -7,13 +7,34 @@ here.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 
-class Uncompiled:
-    """Beside an ``Optimizer``: the same methods, as they were before torch decorated them."""
+class Uncompiled(Optimizer):
+    """An optimizer whose bookkeeping is as it was before torch decorated it, and whose step is ``_update_all``."""
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update every parameter, or its rows, that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for options in self.param_groups:
+            weights = [weight for weight in options["params"] if weight.grad is not None]
+            if weights:
+                self._update_all(weights, options)
+        return loss
+
+    def _update_all(self, weights: Sequence[Tensor], options: dict[str, Any]) -> None:
+        """Update parameters of one group; all have a gradient."""
+        raise NotImplementedError
