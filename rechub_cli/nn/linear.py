@@ -67,8 +67,14 @@ class NormedLinear(ConcatLinear):
 class LogitHead(ConcatLinear):
     """The last layer: a ConcatLinear in float32 whatever the precision of the layers before it.
 
-    A logit in bf16 would have three digits.
+    A logit in bf16 would have three digits. Weights start as torch.nn.Linear's, uniform and several times below
+    ConcatLinear's: first logits near zero spare the first epoch the work of forgetting them.
     """
+
+    def reset_parameters(self) -> None:
+        nn.Linear.reset_parameters(self)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         with torch.autocast(inputs[0].device.type, enabled=False):
