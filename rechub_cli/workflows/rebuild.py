@@ -58,6 +58,10 @@ def _at_most(most: int) -> Iterator[None]:
     class Ceiling(TorchDispatchMode):
         left = most
 
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False  # otherwise torch imports its compiler here, a second and a half, to keep it away
+
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if args and isinstance(args[0], list | tuple) and all(isinstance(one, int) for one in args[0]):
                 self.left -= 4 * math.prod(args[0])

@@ -208,3 +208,15 @@ def test_a_kept_column_cannot_have_the_name_of_the_predictions(trained, data, he
     assert ended.code == 2
     assert "--keep score: the predictions are called score; rename the column" in ended.err
     assert not (data / "s.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["train-ctr", "predict"])
+def test_no_command_imports_the_compiler(command, trained, data, tmp_path):
+    """It takes a second and more, at every start."""
+    script = "import sys; from rechub_cli.cli import app; code = app.run(); assert 'torch._dynamo' not in sys.modules"
+    arguments = {
+        "train-ctr": ["train-ctr", data / "spec.yaml", "-o", "run", "--set", "trainer.n_epoch=1"],
+        "predict": ["predict", trained[0], "--data", data / "test.parquet", "-o", "scores.csv"],
+    }[command]
+    ended = subprocess.run([sys.executable, "-c", f"{script}; sys.exit(code)", *map(str, arguments)], cwd=tmp_path)
+    assert ended.returncode == 0
