@@ -1,6 +1,6 @@
 /* The rows that a batch looks up, and their gradients.
  *
- * Shape legend: B rows of a batch, F fields, E width of a table's rows, U distinct ones among the B * F.
+ * Shape legend: B rows of a batch, F fields, K of which are kept, E width of a table's rows, U distinct ones among the B * F.
  */
 #include "share.h"
 
@@ -15,8 +15,10 @@ static int64_t highest(const int32_t *ids, int64_t n) {
 typedef struct {
     const int32_t *ids;
     int64_t fields, width, n; /* n: of ids */
+    const int32_t *place;     /* (F,) of each field among the kept ones, rising; negative for none. NULL: all are kept */
+    int64_t kept;
     const float *table;
-    void *out;
+    void *out; /* (B, K, E) */
     int half;
     float *interaction, *total; /* (B, E), or NULL */
 } lookup_t;
@@ -24,7 +26,9 @@ typedef struct {
 typedef struct {
     const int64_t *rows, *order, *starts;
     int64_t n, found, fields, width;
-    const void *gradient; /* (B, F, E) */
+    const int32_t *place; /* as above */
+    int64_t kept;
+    const void *gradient; /* (B, K, E) */
     int half;
     const float *of_interaction, *of_total; /* (B, E), or NULL */
     const float *table;
@@ -53,21 +57,22 @@ typedef struct {
 #define BEST(name) name##_any
 #endif
 
-/* out (B, F, E) = table[ids], in bf16 where `half`; `interaction` and `total` (B, E), where wanted: see `nn.fm`, and the sum
- * over the fields. -1 where an id is outside the table, which then was not read. */
-int look_up_fields(const int32_t *ids, int64_t size, int64_t fields, int64_t width, const float *table, int64_t height,
-                   void *out, int half, float *interaction, float *total, int threads) {
+/* out (B, K, E) = table[ids] of the kept fields, in bf16 where `half`; `interaction` and `total` (B, E) of all fields, where
+ * wanted: see `nn.fm`, and the sum over the fields. -1 where an id is outside the table, which then was not read. */
+int look_up_fields(const int32_t *ids, int64_t size, int64_t fields, int64_t width, const int32_t *place, int64_t kept,
+                   const float *table, int64_t height, void *out, int half, float *interaction, float *total, int threads) {
     if (size * fields && highest(ids, size * fields) >= height) return -1;
-    lookup_t task = {ids, fields, width, size * fields, table, out, half, interaction, total};
+    lookup_t task = {ids, fields, width, size * fields, place, kept, table, out, half, interaction, total};
     share(BEST(look_up_work), &task, fields ? size : 0, fields ? 4 * ROWS / fields + 1 : 1, threads);
     return 0;
 }
 
-/* out (U, E): for each distinct row the gradients of its occurrences, summed in their order. `gradient` (B, F, E), bf16 where
+/* out (U, E): for each distinct row the gradients of its occurrences, summed in their order. `gradient` (B, K, E), bf16 where
  * `half`. Where there is an interaction: its gradient g (B, E) and g * total, of which an occurrence's row is taken apart. */
 void sum_gradients(const int64_t *rows, const int64_t *order, int64_t n, const int64_t *starts, int64_t found,
-                   int64_t fields, int64_t width, const void *gradient, int half, const float *of_interaction,
-                   const float *of_total, const float *table, float *out, int threads) {
-    segments_t task = {rows, order, starts, n, found, fields, width, gradient, half, of_interaction, of_total, table, out};
+                   int64_t fields, int64_t width, const int32_t *place, int64_t kept, const void *gradient, int half,
+                   const float *of_interaction, const float *of_total, const float *table, float *out, int threads) {
+    segments_t task = {rows,     order, starts, n,    found,          fields,   width, place,
+                       kept, gradient, half,   of_interaction, of_total, table, out};
     share(BEST(sum_work), &task, found, ROWS, threads);
 }

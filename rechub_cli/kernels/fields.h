@@ -36,10 +36,11 @@ INLINE void FOR(store)(FOR(vector_t) value, void *values, int64_t place, int64_t
 /* Some values of the fields of one row of the batch. */
 INLINE void FOR(look_up)(const lookup_t *t, int64_t row, int64_t from, int64_t count, int half, int interact) {
     FOR(vector_t) sum = {0}, squares = {0};
+    int64_t place = row * t->kept;
     for (int64_t i = row * t->fields; i < (row + 1) * t->fields; i++) {
         if (i + AHEAD < t->n) PREFETCH(t->table + t->ids[i + AHEAD] * t->width + from);
         FOR(vector_t) values = FOR(load)(t->table, t->ids[i] * t->width + from, count, 0);
-        FOR(store)(values, t->out, i * t->width + from, count, half);
+        if (!t->place || t->place[i - row * t->fields] >= 0) FOR(store)(values, t->out, place++ * t->width + from, count, half);
         if (interact) {
             sum += values;
             squares += values * values;
@@ -51,13 +52,21 @@ INLINE void FOR(look_up)(const lookup_t *t, int64_t row, int64_t from, int64_t c
     }
 }
 
+/* Which of the kept rows an occurrence is; negative for none. */
+INLINE int64_t FOR(kept_at)(const segments_t *t, int64_t i) {
+    if (!t->place) return t->order[i];
+    const int64_t row = (uint32_t)t->order[i] / (uint32_t)t->fields, place = t->place[t->order[i] - row * t->fields];
+    return place < 0 ? place : row * t->kept + place;
+}
+
 /* Some values of the gradients of one distinct row, summed. */
 INLINE void FOR(sum)(const segments_t *t, int64_t u, int64_t from, int64_t count, int half, int interact) {
     FOR(vector_t) sum = {0}, weight = {0};
     const int64_t width = t->width, stop = u + 1 < t->found ? t->starts[u + 1] : t->n;
     for (int64_t i = t->starts[u]; i < stop; i++) {
-        if (i + AHEAD < t->n) PREFETCH((const char *)t->gradient + (t->order[i + AHEAD] * width + from) * (half ? 2 : 4));
-        sum += FOR(load)(t->gradient, t->order[i] * width + from, count, half);
+        if (i + AHEAD < t->n) PREFETCH((const char *)t->gradient + (FOR(kept_at)(t, i + AHEAD) * width + from) * (half ? 2 : 4));
+        const int64_t kept = FOR(kept_at)(t, i);
+        if (kept >= 0) sum += FOR(load)(t->gradient, kept * width + from, count, half);
         if (interact) {
             int64_t place = (uint32_t)t->order[i] / (uint32_t)t->fields * width + from;
             sum += FOR(load)(t->of_total, place, count, 0);

@@ -150,12 +150,12 @@ INLINE int64_t output_at(int64_t place, int bf16) {
 
 typedef struct {
     int64_t n, fields, width, numbers, outputs, columns; /* columns: of the weight, F * E + D */
-    const int64_t *rows;   /* (U,) distinct rows of the table */
     const int64_t *first;  /* (F + 1,) where each field's rows start among them */
     const int64_t *starts; /* (U,) where each row's occurrences start in `at` */
     const int32_t *slot;   /* (n, F) the place of each occurrence's row among the distinct ones */
     const int32_t *at;     /* (n * F,) the batch's row of each occurrence, by distinct row */
-    const float *table, *weight, *bias, *dense;
+    const float *rows;     /* (U, E) the distinct rows */
+    const float *weight, *bias, *dense;
     float *turned;         /* by tile: (columns, tile), the weight transposed */
     void *near;            /* by tile: products (U, tile); in the backward pass the gradient (n, tile) */
     void *out;             /* (n, outputs); in the backward pass its gradient */
@@ -219,12 +219,12 @@ static work_fn work_of(int backward) {
 }
 
 /* `shape`: n, F, E, D, outputs, U. `slot`, `at` and `first` are those of `place_rows`; `part` is by `looked_up_tiles`. */
-void looked_up_linear(int backward, const int64_t *shape, const int64_t *rows, const int64_t *first, const int64_t *starts,
-                      const int32_t *slot, const int32_t *at, const float *table, const float *weight, const float *bias,
-                      const float *dense, float *turned, void *near, void *out, float *row_gradient, float *part,
+void looked_up_linear(int backward, const int64_t *shape, const int64_t *first, const int64_t *starts, const int32_t *slot,
+                      const int32_t *at, const float *rows, const float *weight, const float *bias, const float *dense,
+                      float *turned, void *near, void *out, float *row_gradient, float *part,
                       float *number_gradient, float *weight_gradient, float *bias_gradient, int bf16, int threads) {
-    linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], rows, first, starts, slot,
-                  at, table, weight, bias, dense, turned, near, out, row_gradient, part, number_gradient, weight_gradient,
+    linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], first, starts, slot, at,
+                  rows, weight, bias, dense, turned, near, out, row_gradient, part, number_gradient, weight_gradient,
                   bias_gradient, shape[5], bf16, tile_width(shape[0], shape[5], bf16)};
     int64_t tiles = looked_up_tiles(t.n, t.found, t.outputs, bf16), size = t.found * t.width;
     share(work_of(backward), &t, tiles, 1, threads);
@@ -232,18 +232,30 @@ void looked_up_linear(int backward, const int64_t *shape, const int64_t *rows, c
         for (int64_t i = 0; i < size; i++) row_gradient[i] += part[tile * size + i];
 }
 
-/* Where each occurrence's row stands among the distinct ones, (n,), the batch's row of each occurrence as they are ordered,
- * (n,), and where each field's rows start, (fields + 1,). */
-void place_rows(const int64_t *order, int64_t n, const int64_t *rows, const int64_t *starts, int64_t found,
-                const int64_t *offsets, int64_t fields, int32_t *slot, int32_t *at, int64_t *first) {
-    int64_t field = 0;
+/* Of the grouped ids of a batch (n rows), what looked_up_linear wants of some of their fields: `place` (F,) is each field's
+ * number among these, rising, or negative. Where each occurrence's row stands among their distinct ones (n, K), the batch's
+ * row of each occurrence as they are ordered (n * K,), where each field's rows start (K + 1,), where each row's occurrences
+ * start, and which of all distinct rows it is, (U,) both. Returns U. */
+int64_t place_rows(const int64_t *order, int64_t n, const int64_t *rows, const int64_t *starts, int64_t found,
+                   const int64_t *offsets, int64_t fields, const int32_t *place, int64_t kept, int32_t *slot, int32_t *at,
+                   int64_t *first, int64_t *kept_starts, int64_t *which) {
+    int64_t field = -1, count = 0, placed = 0;
     for (int64_t u = 0; u < found; u++) {
-        while (field < fields && offsets[field] <= rows[u]) first[field++] = u;
-        int64_t stop = u + 1 < found ? starts[u + 1] : n;
+        while (field + 1 < fields && offsets[field + 1] <= rows[u])
+            if (place[++field] >= 0) first[place[field]] = count;
+        if (place[field] < 0) continue;
+        const int64_t stop = u + 1 < found ? starts[u + 1] : n * fields;
+        kept_starts[count] = placed;
+        which[count] = u;
         for (int64_t i = starts[u]; i < stop; i++) {
-            slot[order[i]] = (int32_t)u;
-            at[i] = (int32_t)(order[i] / fields);
+            const int64_t row = order[i] / fields;
+            slot[row * kept + place[field]] = (int32_t)count;
+            at[placed++] = (int32_t)row;
         }
+        count++;
     }
-    while (field <= fields) first[field++] = found;
+    while (++field < fields)
+        if (place[field] >= 0) first[place[field]] = count;
+    first[kept] = count;
+    return count;
 }

@@ -58,7 +58,7 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
     void *products = bf16 ? (void *)((uint16_t *)t->near + tile.from * t->found) : (float *)t->near + tile.from * t->found;
     for (int64_t field = 0; field < t->fields; field++)
         for (int64_t u = t->first[field]; u < t->first[field + 1]; u++) {
-            const float *row = t->table + t->rows[u] * width, *column = turned + field * width * size;
+            const float *row = t->rows + u * width, *column = turned + field * width * size;
             FOR(vector_t) sum[2 * CHUNK] = {0};
             for (int64_t e = 0; e < width; e++) FOR(add)(sum, row[e], column + e * size, pairs);
             for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, products, u * size + h + p * PAIR, bf16);
@@ -91,14 +91,14 @@ INLINE FOR(vector_t) FOR(part_of)(const float *values, int64_t count) {
 }
 
 /* The gradients that come from some distinct rows of a field, with their sums of the gradients of a chunk's outputs. */
-INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept, int64_t column, const int64_t *rows,
+INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept, int64_t column, const float *rows,
                                  const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int bf16) {
     const float *weight = t->weight + output * t->columns + column;
     float *gradient = t->weight_gradient + output * t->columns + column;
     for (int64_t e = 0; e < t->width; e += LANES) {
         const int64_t count = t->width - e < LANES ? t->width - e : LANES;
         FOR(vector_t) values[BLOCK];
-        for (int64_t i = 0; i < found; i++) values[i] = FOR(part_of)(t->table + rows[i] * t->width + e, count);
+        for (int64_t i = 0; i < found; i++) values[i] = FOR(part_of)(rows + i * t->width + e, count);
         for (int64_t j = 0; j < kept; j += 4) { /* four outputs at once; beyond the last one, that one again */
             FOR(vector_t) sum[4] = {0};
             int64_t place[4];
@@ -144,7 +144,7 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
                 FOR(add_rows)(sum, near, size, t->at + t->starts[u], stop - t->starts[u], h, pairs, bf16);
                 for (int v = 0; v < 2 * pairs; v++) ((FOR(vector_t) *)sums[i])[v] = sum[v];
             }
-            FOR(field_gradients)(t, output, kept, field * t->width, t->rows + from, (const float(*)[CHUNK * PAIR])sums, found,
+            FOR(field_gradients)(t, output, kept, field * t->width, t->rows + from * t->width, (const float(*)[CHUNK * PAIR])sums, found,
                                  from > t->first[field], part + from * t->width, bf16);
         }
     float bias[CHUNK * PAIR] = {0}, *of_numbers = t->number_gradient + output / PAIR * PAIR * numbers; /* (D, chunk) */

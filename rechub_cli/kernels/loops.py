@@ -22,13 +22,13 @@ _int, _i64, _double, _at = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes
 _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "set_parallel": ([_at], None),
     "group_ids": ([_at, _i64, _i64, _at, _at, _at, _int], _i64),
-    "place_rows": ([_at, _i64, _at, _at, _i64, _at, _i64, _at, _at, _at], None),
-    "look_up_fields": ([_at, _i64, _i64, _i64, _at, _i64, _at, _int, _at, _at, _int], _int),
-    "sum_gradients": ([_at, _at, _i64, _at, _i64, _i64, _i64, _at, _int, *[_at] * 4, _int], None),
+    "place_rows": ([_at, _i64, _at, _at, _i64, _at, _i64, _at, _i64, *[_at] * 5], _i64),
+    "look_up_fields": ([_at, _i64, _i64, _i64, _at, _i64, _at, _i64, _at, _int, _at, _at, _int], _int),
+    "sum_gradients": ([_at, _at, _i64, _at, _i64, _i64, _i64, _at, _i64, _at, _int, *[_at] * 4, _int], None),
     "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
     "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
     "looked_up_tiles": ([_i64, _i64, _i64, _int], _i64),
-    "looked_up_linear": ([_int, *[_at] * 18, _int, _int], None),
+    "looked_up_linear": ([_int, *[_at] * 17, _int, _int], None),
 }
 
 _PAIR = 32  # outputs that the loops over looked-up rows take at once
@@ -73,21 +73,23 @@ def group_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def look_up_fields(
-    table: Tensor, ids: Tensor, *, half: bool = False, interact: bool = False
+    table: Tensor, ids: Tensor, *, place: Tensor | None = None, half: bool = False, interact: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor | None] | None:
     """Rows of a float32 table (V, E) for int32 ids (B, F): (B, F, E), in bfloat16 where ``half``.
 
-    With ``interact`` also their bi-interaction and their sum over the fields, both (B, E).
+    ``place``, int32 (F,): the place of each field in the answer, rising, or -1 for none.
+    With ``interact`` also the bi-interaction of all fields and their sum, both (B, E).
     """
     loops = usable(table, ids)
     if loops is None or ids.dtype != torch.int32 or table.dtype != torch.float32:
         return None
     (size, fields), width = ids.shape, table.shape[1]
-    out = torch.empty(size, fields, width, dtype=torch.bfloat16 if half else torch.float32)
+    kept = fields if place is None else int((place >= 0).sum())
+    out = torch.empty(size, kept, width, dtype=torch.bfloat16 if half else torch.float32)
     interaction, total = (torch.zeros(size, width) if interact else None for _ in range(2))
     wrong = loops.look_up_fields(
-        *(ids.data_ptr(), size, fields, width, table.data_ptr(), table.shape[0], out.data_ptr(), half),
-        *(_address(interaction), _address(total), _threads()),
+        *(ids.data_ptr(), size, fields, width, _address(place), kept, table.data_ptr(), table.shape[0], out.data_ptr()),
+        *(half, _address(interaction), _address(total), _threads()),
     )
     return None if wrong else (out, interaction, total)  # torch's own operator tells what is wrong
 
@@ -99,19 +101,21 @@ def sum_gradients(
     gradient: Tensor,
     table: Tensor,
     interaction: tuple[Tensor, Tensor] | None = None,
+    place: Tensor | None = None,
 ) -> Tensor | None:
     """(U, E): the gradient (B, F, E), float32 or bfloat16, of looked-up fields, summed by distinct row.
 
-    ``interaction``: its gradient (B, E), and that times the sum over the fields.
+    ``interaction``: its gradient (B, E), and that times the sum over the fields. ``place``: see ``look_up_fields``.
     """
     loops = usable(gradient, table, *(interaction or ()))
     if loops is None or gradient.dtype not in (torch.float32, torch.bfloat16) or table.dtype != torch.float32:
         return None
     out = torch.empty(rows.numel(), table.shape[1])
     of_interaction, of_total = interaction or (None, None)
+    fields = gradient.shape[1] if place is None else place.numel()
     loops.sum_gradients(
-        *(rows.data_ptr(), order.data_ptr(), order.numel(), starts.data_ptr(), rows.numel(), gradient.shape[1]),
-        *(table.shape[1], gradient.data_ptr(), gradient.dtype == torch.bfloat16),
+        *(rows.data_ptr(), order.data_ptr(), order.numel(), starts.data_ptr(), rows.numel(), fields, table.shape[1]),
+        *(_address(place), gradient.shape[1], gradient.data_ptr(), gradient.dtype == torch.bfloat16),
         *(_address(of_interaction), _address(of_total), table.data_ptr(), out.data_ptr(), _threads()),
     )
     return out
@@ -156,27 +160,33 @@ def rowwise_adagrad(
     return True
 
 
-def place_rows(rows: Tensor, order: Tensor, starts: Tensor, fields: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the grouped ids of a batch of F fields, n of them.
+def place_rows(
+    rows: Tensor, order: Tensor, starts: Tensor, offsets: Tensor, place: Tensor, found: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Of the grouped ids (B, F) of a batch, what ``looked_up_linear`` wants of K of the fields.
 
-    ``fields`` (F,): the first row of each field, rising. Returns each occurrence's place among the distinct rows,
-    int32 (n,); the batch's row of each occurrence, in their order, int32 (n,); and each field's first distinct row,
-    int64 (F + 1,).
+    ``offsets`` (F,): the first row of each field, rising. ``place``, int32 (F,): each field's number among the K,
+    rising, or -1. ``found``: U, how many distinct rows these have. Returns ``which``, ``slot``, ``at``, ``starts`` and
+    ``first`` of ``nn.rows.Recurring``.
     """
     loops = library()
     assert loops is not None
-    slot, at = (torch.empty(order.numel(), dtype=torch.int32) for _ in range(2))
-    first = torch.empty(fields.numel() + 1, dtype=torch.int64)
+    fields, kept = place.numel(), int((place >= 0).sum())
+    size = order.numel() // fields
+    slot, at = torch.empty(size, kept, dtype=torch.int32), torch.empty(size * kept, dtype=torch.int32)
+    first, kept_starts, which = (torch.empty(n, dtype=torch.int64) for n in (kept + 1, found, found))
     loops.place_rows(
-        *(order.data_ptr(), order.numel(), rows.data_ptr(), starts.data_ptr(), rows.numel()),
-        *(fields.data_ptr(), fields.numel(), slot.data_ptr(), at.data_ptr(), first.data_ptr()),
+        *(order.data_ptr(), size, rows.data_ptr(), starts.data_ptr(), rows.numel(), offsets.data_ptr(), fields),
+        *(place.data_ptr(), kept),
+        *(tensor.data_ptr() for tensor in (slot, at, first, kept_starts, which)),
     )
-    return slot, at, first
+    return which, slot, at, kept_starts, first
 
 
 def looked_up_linear(
-    inputs: Any,  # an nn.looked_up.LookedUp
-    table: Tensor,
+    inputs: Any,  # an nn.rows.Recurring
+    rows: Tensor,
+    dense: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     turned: Tensor | None,
@@ -185,26 +195,26 @@ def looked_up_linear(
     weight_gradient: Tensor | None = None,
     bias_gradient: Tensor | None = None,
 ) -> Tensor:
-    """One pass of ``nn.looked_up``.
+    """One pass of ``nn.looked_up`` over distinct rows (U, E) and numbers (B, D); the weight is (outputs, K * E + D).
 
     Forwards it writes ``out`` and returns the weight transposed, as the loops want it; backwards, where that and the
     gradients are given, it reads ``out`` as the gradient, and adds to ``row_gradient`` (U, E).
     """
     loops = library()
     assert loops is not None
-    grouped, dense, outputs = inputs.grouped, inputs.dense, -(-out.shape[1] // _PAIR) * _PAIR
-    found, half = grouped.rows.numel(), out.dtype == torch.bfloat16
+    (size, fields), (found, width) = inputs.slot.shape, rows.shape
+    outputs, half = -(-out.shape[1] // _PAIR) * _PAIR, out.dtype == torch.bfloat16
     backward = turned is not None
-    near = out.new_empty(inputs.size if backward else found, outputs)
+    near = out.new_empty(size if backward else found, outputs)
     part = number_gradient = None
     if turned is None:
         turned = weight.new_empty(weight.shape[1], outputs)
     else:
-        tiles = loops.looked_up_tiles(inputs.size, found, out.shape[1], half)
-        part = weight.new_empty(tiles, found, table.shape[1])
+        tiles = loops.looked_up_tiles(size, found, out.shape[1], half)
+        part = weight.new_empty(tiles, found, width)
         number_gradient = weight.new_empty(dense.shape[1], outputs)
-    shape = (inputs.size, inputs.fields, table.shape[1], dense.shape[1], out.shape[1], found)
-    read = (grouped.rows, inputs.first, grouped.starts, inputs.slot, inputs.at, table, weight, bias, dense)
+    shape = (size, fields, width, dense.shape[1], out.shape[1], found)
+    read = (inputs.first, inputs.starts, inputs.slot, inputs.at, rows, weight, bias, dense)
     written = (turned, near, out, row_gradient, part, number_gradient, weight_gradient, bias_gradient)
     loops.looked_up_linear(
         *(backward, (ctypes.c_int64 * 6)(*shape)),

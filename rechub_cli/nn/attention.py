@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rechub_cli.batch import Jagged
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.activation import activation as make_activation
-from rechub_cli.nn.linear import ConcatLinear
+from rechub_cli.nn.linear import ConcatLinear, LastLinear
 from rechub_cli.nn.mlp import MLP
 
 
@@ -33,7 +33,7 @@ class TargetAttention(nn.Module):
         first, *rest = hidden_dims
         self.first = ConcatLinear(4 * dim, first)
         self.activation = make_activation(activation, first)
-        self.rest = MLP(first, rest, 1, activation=activation)
+        self.rest = MLP(first, rest, 1, activation=activation, last=LastLinear)
 
     def forward(self, target: Tensor, history: Jagged) -> Tensor:
         values, rows = history.values, history.rows

@@ -16,7 +16,7 @@ from rechub_cli.nn.fields import TableFields
 from rechub_cli.nn.fm import bi_interaction
 from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.numeric import NumberEmbedding
-from rechub_cli.nn.table import EmbeddingTable, Request
+from rechub_cli.nn.table import Answer, EmbeddingTable, Request
 from rechub_cli.schema import FIRST_UNSEEN, Feature, Schema
 
 
@@ -30,6 +30,12 @@ class Embedded:
     spans: Mapping[str, slice]  # columns of `flat` of each field
     requests: Sequence[Request] = ()  # what was looked up, one for each table
     _interaction: Tensor | None = None  # where the look-up made it on the way
+    _looked_up: LookedUp | None = None  # instead of `flat`, which then has no columns
+
+    @property
+    def for_layers(self) -> tuple[Tensor, Tensor]:
+        """``flat`` and ``dense`` as linear layers read them; ask for it when embedding."""
+        return cast("Tensor", self._looked_up or self.flat), self.dense
 
     @property
     def stacked(self) -> Tensor:
@@ -139,7 +145,7 @@ class FeatureEmbedding(nn.Module):
             like: what another embedding of the same schema made of the same batch. Where both keep one table, the work
                 of bringing equal ids together is then done once: say so for first-order weights.
             tables: those that the constructor was given.
-            for_linear: ``flat`` is read by linear layers alone, and may come in the precision of autocast.
+            for_linear: ``for_layers`` alone will be read of the fields, and may come in the precision of autocast.
             interact: ``interaction`` will be read: it may then cost no pass of its own.
         """
         pairs = self._pairs(self.tables if tables is None else tables)
@@ -153,25 +159,21 @@ class FeatureEmbedding(nn.Module):
         interaction: Tensor | None = None
         single = len(pairs) == 1 and not self._max_pooled and not self.numbers.fields
         for_linear = for_linear and (single or not interact)  # what else makes the interaction wants it whole
+        may_recur = single and self._apart and not batch.dense.requires_grad
+        looked_up: LookedUp | None = None
         for (layout, table), request in zip(pairs, requests, strict=True):
-            answer = table.answer(request, for_linear=for_linear, interact=interact and single)
+            apart = layout.offsets.long() if for_linear and may_recur else None
+            answer = table.answer(request, for_linear=for_linear, interact=interact and single, apart=apart)
+            if answer.recurring is not None and answer.rows is not None:
+                looked_up = LookedUp(answer.recurring, answer.rows, answer.fields.flatten(1))
+                answer = Answer(answer.fields[:, :0], answer.listed, answer.interaction)
             answers.append(answer.fields)
             interaction = answer.interaction
             sequences.update(layout.lists(answer.listed, batch.sequences))
         others = {name: _max_pooled(sequences.pop(name)) for name in self._max_pooled}
         numbers, dense = self.numbers(batch.dense)
         flat = self._flat(answers, {**others, **numbers}, batch)
-        return Embedded(flat, dense, sequences, self.spans, requests, interaction)
-
-    def looked_up(self, batch: Batch) -> LookedUp | None:
-        """The batch as the input of linear layers, never made; None where that is not possible or not quicker."""
-        if len(self.tables) != 1 or not self._apart or self.numbers.fields:
-            return None
-        ((layout, table),) = self._pairs(self.tables)
-        request = layout.request(self._dropped(batch.sparse), batch.sequences)
-        if not LookedUp.pays(table, request, batch.dense):
-            return None
-        return LookedUp(table, request, layout.offsets.long(), batch.dense)
+        return Embedded(flat, dense, sequences, self.spans, requests, interaction, looked_up)
 
     def _pairs(self, tables: nn.ModuleDict) -> list[tuple[TableFields, EmbeddingTable]]:
         pairs = [(layout, tables[width]) for width, layout in self.layouts.items()]

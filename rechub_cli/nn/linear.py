@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from rechub_cli.schema import Schema
 def concat_linear(inputs: Sequence[Tensor | LookedUp], weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` of the concatenation of the inputs (B, C1), (B, C2), ..., which is never made."""
     if isinstance(inputs[0], LookedUp):
-        return inputs[0].linear(weight, bias)
+        return inputs[0].linear(weight, bias, cast("Tensor", inputs[1]))
     parts = [part for part in inputs if isinstance(part, Tensor) and part.shape[1]]
     if len(parts) == 1:
         return F.linear(parts[0], weight, bias)
@@ -64,21 +65,25 @@ class NormedLinear(ConcatLinear):
         return values.relu_() if self.norm.relu else values
 
 
-class LogitHead(ConcatLinear):
-    """The last layer: a ConcatLinear in float32 whatever the precision of the layers before it.
+class LastLinear(ConcatLinear):
+    """The last layer: a ConcatLinear in float32 whatever the precision of the layers before it."""
 
-    A logit in bf16 would have three digits. Weights start as torch.nn.Linear's, uniform and several times below
-    ConcatLinear's: first logits near zero spare the first epoch the work of forgetting them.
+    def forward(self, *inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            return super().forward(*(part.float() for part in inputs))
+
+
+class LogitHead(LastLinear):
+    """The layer of the logits, which in bf16 would have three digits.
+
+    Its weights start as torch.nn.Linear's, uniform and several times below ConcatLinear's: first logits near zero spare
+    the first epoch the work of forgetting them.
     """
 
     def reset_parameters(self) -> None:
         nn.Linear.reset_parameters(self)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        with torch.autocast(inputs[0].device.type, enabled=False):
-            return super().forward(*(part.float() for part in inputs))
 
 
 class FirstOrder(nn.Module):

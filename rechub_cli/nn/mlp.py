@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.activation import activation as make_activation
 from rechub_cli.nn.dropout import Dropout
-from rechub_cli.nn.linear import ConcatLinear, LogitHead, NormedLinear
+from rechub_cli.nn.linear import ConcatLinear, LastLinear, LogitHead, NormedLinear
 
 
 class MLP(nn.Module):
-    """Hidden layers (linear, batch norm, activation, dropout), then a linear output if asked for.
+    """Hidden layers (linear, batch norm, activation, dropout), then a linear output if asked for, by default of logits.
 
     The inputs count as one concatenated input. The output is float32 under autocast too.
     Shape: (B, C1), (B, C2), ... -> (B, out_dim), or (B, hidden_dims[-1]) without an output layer.
@@ -30,6 +30,7 @@ class MLP(nn.Module):
         activation: str = "relu",
         batch_norm: bool = False,
         dropout: float = 0.0,
+        last: type[LastLinear] = LogitHead,
     ) -> None:
         super().__init__()
         if any(dim < 1 for dim in hidden_dims):
@@ -46,7 +47,7 @@ class MLP(nn.Module):
                 hidden.append(Dropout(dropout))
             width = dim
         self.hidden = nn.ModuleList(hidden)
-        self.output = None if out_dim is None else LogitHead(width, out_dim)
+        self.output = None if out_dim is None else last(width, out_dim)
         self.out_dim = width if out_dim is None else out_dim
 
     def forward(self, *inputs: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ that of a stable sort, whether ``rechub_cli.kernels`` sort or torch does.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,6 +38,45 @@ def group(ids: Tensor) -> Grouped:
     ordered, order = torch.sort(ids.flatten(), stable=True)
     rows, counts = torch.unique_consecutive(ordered, return_counts=True)
     return Grouped(rows.long(), order, counts.cumsum(0).sub_(counts))
+
+
+WORTH = 4  # occurrences of each distinct row of a field from which products of these rows are quicker
+MANY = 1024  # rows of a batch from which that pays beside a dense product of the other fields
+
+
+@dataclass(frozen=True, slots=True)
+class Recurring:
+    """The fields of a batch that have few distinct rows, K of F fields, as ``nn.looked_up`` takes them."""
+
+    fields: list[int]
+    place: Tensor  # int32 (F,): of each other field among the others, -1 for these
+    rows: Tensor  # int64 (U,): their distinct rows
+    which: Tensor  # int64 (U,): these among all distinct rows
+    slot: Tensor  # int32 (B, K): the place of each occurrence's row in `rows`
+    at: Tensor  # int32 (B * K,): the batch's row of each occurrence, by distinct row
+    starts: Tensor  # int64 (U,): where each row's occurrences start in `at`
+    first: Tensor  # int64 (K + 1,): where each field's rows start in `rows`
+
+    @classmethod
+    def find(cls, grouped: Grouped, offsets: Tensor) -> Recurring | None:
+        """Those of the grouped ids (B, F); None where there are none.
+
+        Args:
+            offsets: int64 (F,), the first row of each field, rising: their rows lie one field after the other.
+        """
+        rows, size = grouped.rows, grouped.order.numel() // max(offsets.numel(), 1)
+        edges = [*torch.searchsorted(rows, offsets).tolist(), rows.numel()]
+        few = [WORTH * (end - start) <= size for start, end in itertools.pairwise(edges)]
+        if not (all(few) or (any(few) and size >= MANY)):
+            return None
+        numbers = {True: itertools.count(), False: itertools.count()}
+        numbered = [(yes, next(numbers[yes])) for yes in few]
+        mine = torch.tensor([number if yes else -1 for yes, number in numbered], dtype=torch.int32)
+        others = torch.tensor([-1 if yes else number for yes, number in numbered], dtype=torch.int32)
+        found = sum(edges[f + 1] - edges[f] for f, yes in enumerate(few) if yes)
+        placed = loops.place_rows(rows, grouped.order, grouped.starts, offsets, mine, found)
+        fields = [f for f, yes in enumerate(few) if yes]
+        return cls(fields, others, rows[placed[0]], *placed)
 
 
 def segment_sum(values: Tensor, order: Tensor, starts: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from rechub_cli.batch import Jagged
 from rechub_cli.kernels import loops
-from rechub_cli.nn.rows import Grouped, group, segment_sum, sparse_grad
+from rechub_cli.nn.rows import Grouped, Recurring, group, segment_sum, sparse_grad
 from rechub_cli.schema import FIRST_UNSEEN
 
 
@@ -72,9 +72,11 @@ class Request:
 class Answer:
     """What a table answers a request of B rows."""
 
-    fields: Tensor  # (B, S + P, E); the pooled list of no ids is zero
+    fields: Tensor  # (B, S + P, E), but for those that recur; the pooled list of no ids is zero
     listed: Tensor  # (N, E)
-    interaction: Tensor | None = None  # (B, E), where it came on the way: see nn.fm.bi_interaction
+    interaction: Tensor | None = None  # (B, E) of all fields, where it came on the way: see nn.fm.bi_interaction
+    recurring: Recurring | None = None
+    rows: Tensor | None = None  # (U, E) of the fields that recur
 
 
 class _Listed(torch.autograd.Function):
@@ -113,29 +115,48 @@ class _Listed(torch.autograd.Function):
 class _Fields(torch.autograd.Function):
     """Compiled: one row for each field, and the fields' bi-interaction, in one pass each way.
 
+    Of fields that recur, the distinct rows instead.
     The gradient g (B, E) of the bi-interaction is ``g * (total - row)`` of a row that occurs in a field: taken apart,
     the sum over a row's occurrences needs the row but once.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, request: Request, table: EmbeddingTable, half: bool, interact: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        compiled = loops.look_up_fields(weight, request.ids, half=half, interact=interact)
+        ctx: Any,
+        weight: Tensor,
+        request: Request,
+        table: EmbeddingTable,
+        half: bool,
+        interact: bool,
+        recurring: Recurring | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        place = None if recurring is None else recurring.place
+        compiled = loops.look_up_fields(weight, request.ids, place=place, half=half, interact=interact)
         fields, interaction, total = compiled or (F.embedding(request.ids, weight), None, None)
-        ctx.request, ctx.table = request, table
+        ctx.request, ctx.table, ctx.recurring = request, table, recurring
         ctx.save_for_backward(weight, total)
-        return fields, interaction
+        return fields, interaction, None if recurring is None else weight.index_select(0, recurring.rows)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, fields: Tensor, interaction: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, fields: Tensor, interaction: Tensor | None, rows: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         weight, total = ctx.saved_tensors
         grouped, _, _ = ctx.request.grouped()
         beside = None if total is None or interaction is None else (interaction.contiguous(), interaction * total)
-        values = loops.sum_gradients(grouped.rows, grouped.order, grouped.starts, fields.contiguous(), weight, beside)
-        assert values is not None  # the loops that looked them up take their gradients
-        return table_grad(ctx.table, grouped.rows, values), None, None, None, None
+        place = None if rows is None else ctx.recurring.place
+        values: Tensor | None
+        if rows is not None and rows.shape == (grouped.rows.numel(), rows.shape[1]) and beside is None:
+            values = rows.clone()  # all fields recur
+        else:
+            values = loops.sum_gradients(
+                grouped.rows, grouped.order, grouped.starts, fields.contiguous(), weight, beside, place
+            )
+            assert values is not None  # the loops that looked them up take their gradients
+            if rows is not None:
+                values.index_add_(0, ctx.recurring.which, rows)
+        return table_grad(ctx.table, grouped.rows, values), None, None, None, None, None
 
 
 def autocasts_to_bf16() -> bool:
@@ -207,17 +228,22 @@ class EmbeddingTable(nn.Module):
         """Row numbers (int32, any shape) -> (..., E)."""
         return self.answer(Request(ids.reshape(-1, 1))).fields.view(*ids.shape, self.dim)
 
-    def answer(self, request: Request, *, for_linear: bool = False, interact: bool = False) -> Answer:
+    def answer(
+        self, request: Request, *, for_linear: bool = False, interact: bool = False, apart: Tensor | None = None
+    ) -> Answer:
         """The rows that a request asks for.
 
         Args:
             for_linear: linear layers alone read the fields, which may then come in the precision of autocast.
             interact: the bi-interaction of the fields is wanted too, if it costs no pass of its own.
+            apart: int64, the first row of each field, rising, where no two share any: fields that recur in the batch
+                may then be answered by their distinct rows.
         """
         if request.plain and loops.usable(self.weight, request.ids) and self.weight.dtype == torch.float32:
             half = for_linear and autocasts_to_bf16()
-            fields, interaction = _Fields.apply(self.weight, request, self, half, interact)
-            return Answer(fields, self.weight.new_empty(0, self.dim), interaction)
+            recurring = None if apart is None else Recurring.find(request.grouped()[0], apart)
+            fields, interaction, rows = _Fields.apply(self.weight, request, self, half, interact, recurring)
+            return Answer(fields, self.weight.new_empty(0, self.dim), interaction, recurring, rows)
         return Answer(*_Listed.apply(self.weight, request, self))
 
     def rows(self, name: str) -> Tensor:

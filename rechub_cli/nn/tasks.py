@@ -16,7 +16,6 @@ from rechub_cli.errors import SpecError
 from rechub_cli.nn.embedding import Embedded, FeatureEmbedding
 from rechub_cli.nn.experts import ParallelMLP
 from rechub_cli.nn.inputs import require_pooled
-from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.schema import Schema, Task
 
 
@@ -67,10 +66,9 @@ class TaskInputs(nn.Module):
         self.register_buffer("own_columns", every[specific], persistent=False)
         self.register_buffer("seen", seen[:, specific].float(), persistent=False)
 
-    def for_layers(self, batch: Batch) -> tuple[tuple[Tensor | LookedUp, ...], Tensor | None]:
-        """As ``forward``; where that is quicker, the shared columns are a LookedUp, which only linear layers take."""
-        looked_up = self.embedding.looked_up(batch) if self.training and self.own_dim == 0 else None
-        return self(batch) if looked_up is None else ((looked_up,), None)
+    def for_layers(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """As ``forward``, for linear layers alone: ``Embedded.for_layers``."""
+        return self(batch) if self.own_dim else (self.embedding(batch, for_linear=True).for_layers, None)
 
     def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Parts (B, C1), (B, C2), ... of the shared columns; and (B, T, S), zero where a task does not see a column."""

@@ -10,7 +10,7 @@ from rechub_cli.batch import Batch
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.embedding import Embedded, FeatureEmbedding
 from rechub_cli.nn.inputs import require_pooled, target_of
-from rechub_cli.nn.linear import ConcatLinear
+from rechub_cli.nn.linear import ConcatLinear, LastLinear
 from rechub_cli.nn.mlp import MLP
 from rechub_cli.nn.senet import SENet
 from rechub_cli.schema import Feature, Schema
@@ -68,7 +68,7 @@ def tower_mlp(
     if not hidden_dims:
         raise SpecError(f"{option}: a tower needs at least one layer; the last is the width of its vectors")
     *hidden, dim = hidden_dims
-    return MLP(in_dim, hidden, dim, activation=activation, batch_norm=batch_norm, dropout=dropout)
+    return MLP(in_dim, hidden, dim, activation=activation, batch_norm=batch_norm, dropout=dropout, last=LastLinear)
 
 
 def item_id(schema: Schema, model: str) -> Feature:

@@ -52,5 +52,5 @@ class DeepFM(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         embedded = self.embedding(batch, for_linear=True, interact=True)
-        deep = self.deep(embedded.flat, embedded.dense)
+        deep = self.deep(*embedded.for_layers)
         return Output(self.first_order(batch, embedded) + self.fm(embedded.interaction) + deep)

@@ -45,4 +45,4 @@ class MLP(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         embedded = self.embedding(batch, for_linear=True)
-        return Output(self.mlp(embedded.flat, embedded.dense))
+        return Output(self.mlp(*embedded.for_layers))

@@ -50,4 +50,4 @@ class WideDeep(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         embedded = self.embedding(batch, for_linear=True)
-        return Output(self.wide(batch, embedded) + self.deep(embedded.flat, embedded.dense))
+        return Output(self.wide(batch, embedded) + self.deep(*embedded.for_layers))
