@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import random
 import sys
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ def prepare(threads: int | None = None) -> None:
     if _prepared:
         return
     _prepared = True
+    # oneDNN keeps a compiled product for each of the last 1024 shapes; over jagged histories every batch has new ones
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     torch.set_flush_denormal(True)
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent from musl
