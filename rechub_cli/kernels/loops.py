@@ -86,7 +86,8 @@ def look_up_fields(
     (size, fields), width = ids.shape, table.shape[1]
     kept = fields if place is None else int((place >= 0).sum())
     out = torch.empty(size, kept, width, dtype=torch.bfloat16 if half else torch.float32)
-    interaction, total = (torch.zeros(size, width) if interact else None for _ in range(2))
+    blank = torch.empty if fields else torch.zeros
+    interaction, total = (blank(size, width) if interact else None for _ in range(2))
     wrong = loops.look_up_fields(
         *(ids.data_ptr(), size, fields, width, _address(place), kept, table.data_ptr(), table.shape[0], out.data_ptr()),
         *(half, _address(interaction), _address(total), _threads()),

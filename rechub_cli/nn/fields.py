@@ -46,6 +46,7 @@ class TableFields(nn.Module):
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         offsets = torch.tensor([self.starts[feature.name] for feature in sparse], dtype=torch.int32)
         self.register_buffer("offsets", offsets, persistent=False)
+        self._repeated = offsets.new_empty(0, len(sparse))  # the offsets of many rows, on the CPU
 
     def new_table(self, dim: int, std: float) -> EmbeddingTable:
         return EmbeddingTable(self.sizes, dim, std=std, oov_buckets=self.oov_buckets)
@@ -60,10 +61,19 @@ class TableFields(nn.Module):
 
         listed = [rows(name).values for name in self.listed]
         return Request(
-            mine + self.offsets,
+            self._shifted(mine),
             [(rows(name), pooling) for name, pooling in self.pooled.items()],
             torch.cat(listed) if listed else None,
         )
+
+    def _shifted(self, ids: Tensor) -> Tensor:
+        """(B, S): an addition of two equal shapes is many times as fast as one that repeats a short row."""
+        if ids.device.type != "cpu":
+            return ids + self.offsets
+        repeated = self._repeated
+        if len(repeated) < len(ids):
+            repeated = self._repeated = self.offsets.repeat(len(ids), 1)
+        return ids + repeated[: len(ids)]
 
     def lists(self, listed: Tensor, sequences: Mapping[str, Jagged]) -> dict[str, Jagged]:
         """The table's listed rows (N, E), by sequence."""
