@@ -235,7 +235,7 @@ void looked_up_linear(int backward, const int64_t *shape, const int64_t *first, 
 /* Of the grouped ids of a batch (n rows), what looked_up_linear wants of some of their fields: `place` (F,) is each field's
  * number among these, rising, or negative. Where each occurrence's row stands among their distinct ones (n, K), the batch's
  * row of each occurrence as they are ordered (n * K,), where each field's rows start (K + 1,), where each row's occurrences
- * start, and which of all distinct rows it is, (U,) both. Returns U. */
+ * start, and which of all distinct rows it is, (U,) both. Returns U; -1 where an id lies among the rows of another field. */
 int64_t place_rows(const int64_t *order, int64_t n, const int64_t *rows, const int64_t *starts, int64_t found,
                    const int64_t *offsets, int64_t fields, const int32_t *place, int64_t kept, int32_t *slot, int32_t *at,
                    int64_t *first, int64_t *kept_starts, int64_t *which) {
@@ -243,12 +243,14 @@ int64_t place_rows(const int64_t *order, int64_t n, const int64_t *rows, const i
     for (int64_t u = 0; u < found; u++) {
         while (field + 1 < fields && offsets[field + 1] <= rows[u])
             if (place[++field] >= 0) first[place[field]] = count;
+        if (field < 0) return -1;
         if (place[field] < 0) continue;
         const int64_t stop = u + 1 < found ? starts[u + 1] : n * fields;
         kept_starts[count] = placed;
         which[count] = u;
         for (int64_t i = starts[u]; i < stop; i++) {
             const int64_t row = order[i] / fields;
+            if (order[i] - row * fields != field) return -1;
             slot[row * kept + place[field]] = (int32_t)count;
             at[placed++] = (int32_t)row;
         }
@@ -257,5 +259,5 @@ int64_t place_rows(const int64_t *order, int64_t n, const int64_t *rows, const i
     while (++field < fields)
         if (place[field] >= 0) first[place[field]] = count;
     first[kept] = count;
-    return count;
+    return placed == n * kept ? count : -1;
 }

@@ -163,12 +163,12 @@ def rowwise_adagrad(
 
 def place_rows(
     rows: Tensor, order: Tensor, starts: Tensor, offsets: Tensor, place: Tensor, found: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
     """Of the grouped ids (B, F) of a batch, what ``looked_up_linear`` wants of K of the fields.
 
     ``offsets`` (F,): the first row of each field, rising. ``place``, int32 (F,): each field's number among the K,
     rising, or -1. ``found``: U, how many distinct rows these have. Returns ``which``, ``slot``, ``at``, ``starts`` and
-    ``first`` of ``nn.rows.Recurring``.
+    ``first`` of ``nn.rows.Recurring``; None where an id lies among the rows of another field.
     """
     loops = library()
     assert loops is not None
@@ -176,12 +176,12 @@ def place_rows(
     size = order.numel() // fields
     slot, at = torch.empty(size, kept, dtype=torch.int32), torch.empty(size * kept, dtype=torch.int32)
     first, kept_starts, which = (torch.empty(n, dtype=torch.int64) for n in (kept + 1, found, found))
-    loops.place_rows(
+    placed = loops.place_rows(
         *(order.data_ptr(), size, rows.data_ptr(), starts.data_ptr(), rows.numel(), offsets.data_ptr(), fields),
         *(place.data_ptr(), kept),
         *(tensor.data_ptr() for tensor in (slot, at, first, kept_starts, which)),
     )
-    return which, slot, at, kept_starts, first
+    return (which, slot, at, kept_starts, first) if placed == found else None
 
 
 def looked_up_linear(

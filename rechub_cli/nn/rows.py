@@ -59,7 +59,7 @@ class Recurring:
 
     @classmethod
     def find(cls, grouped: Grouped, offsets: Tensor) -> Recurring | None:
-        """Those of the grouped ids (B, F); None where there are none.
+        """Those of the grouped ids (B, F); None where there are none, or where an id is not of its field.
 
         Args:
             offsets: int64 (F,), the first row of each field, rising: their rows lie one field after the other.
@@ -67,7 +67,7 @@ class Recurring:
         rows, size = grouped.rows, grouped.order.numel() // max(offsets.numel(), 1)
         edges = [*torch.searchsorted(rows, offsets).tolist(), rows.numel()]
         few = [WORTH * (end - start) <= size for start, end in itertools.pairwise(edges)]
-        if not (all(few) or (any(few) and size >= MANY)):
+        if not size or not (all(few) or (any(few) and size >= MANY)):
             return None
         numbers = {True: itertools.count(), False: itertools.count()}
         numbered = [(yes, next(numbers[yes])) for yes in few]
@@ -76,7 +76,7 @@ class Recurring:
         found = sum(edges[f + 1] - edges[f] for f, yes in enumerate(few) if yes)
         placed = loops.place_rows(rows, grouped.order, grouped.starts, offsets, mine, found)
         fields = [f for f, yes in enumerate(few) if yes]
-        return cls(fields, others, rows[placed[0]], *placed)
+        return None if placed is None else cls(fields, others, rows[placed[0]], *placed)
 
 
 def segment_sum(values: Tensor, order: Tensor, starts: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -223,6 +223,25 @@ def test_fields_of_few_values_recur_beside_those_of_many(model, without):
     )  # they pass no gradient to numbers
 
 
+@pytest.mark.parametrize(("column", "wrong"), [(0, 12), (2, -1), (4, 2**30), (0, -1)])
+def test_an_id_beyond_its_field_is_never_followed_into_memory(column, wrong, without):
+    made, batch = mixed_model(DeepFM)
+    batch.sparse[7, column] = wrong
+    try:
+        expected = without(lambda: made(batch).logits)
+    except IndexError:
+        with pytest.raises(IndexError):
+            made(batch)
+    else:  # a row of another field
+        torch.testing.assert_close(made(batch).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_no_rows_are_no_rows():
+    made, batch = mixed_model(MLP)
+    none = Batch(batch.sparse[:0], batch.dense[:0], {}, batch.labels[:0])
+    assert made.eval()(none).logits.shape == (0, 1)
+
+
 def test_rows_that_hardly_repeat_are_looked_up_as_ever():
     inputs = TaskInputs(small_model().schema, None, "mmoe")
     parts, _ = inputs.for_layers(batch_of(8))
