@@ -19,6 +19,7 @@ from rechub_cli.cli.command import BROKEN_PIPE, INTERRUPTED, command, finish, fl
 from rechub_cli.cli.console import hold_descriptors, hush_stdout, say
 from rechub_cli.cli.doctor import doctor
 from rechub_cli.cli.embed import embed
+from rechub_cli.cli.environment import settle_environment
 from rechub_cli.cli.evaluate import evaluate
 from rechub_cli.cli.init import init
 from rechub_cli.cli.models import models_app
@@ -26,12 +27,12 @@ from rechub_cli.cli.predict import predict
 from rechub_cli.cli.publish import publish
 from rechub_cli.cli.recommend import recommend
 from rechub_cli.cli.runs import runs_app
-from rechub_cli.cli.threads import settle_threads
 from rechub_cli.cli.train_ctr import train_ctr
 from rechub_cli.cli.train_match import train_match
 from rechub_cli.cli.train_mtl import train_mtl
 from rechub_cli.cli.validate import validate
 from rechub_cli.cli.version import version
+from rechub_cli.process import keep_memory, postpone_collection
 from rechub_cli.run.events import Event
 from rechub_cli.run.safe_text import printable, redacted
 
@@ -89,7 +90,9 @@ def main() -> None:
 def run() -> int:
     """Parse the command line and run it; returns the exit code."""
     hold_descriptors()
-    settle_threads()
+    settle_environment()
+    postpone_collection()
+    keep_memory()
     try:
         code = make_app()(standalone_mode=False, prog_name="rechub")
     except typer.TyperException as error:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from rechub_cli import process
 from rechub_cli.errors import SpecError, Unavailable
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's <malloc.h>
 _prepared = False
 
 
 def prepare(threads: int | None = None) -> None:
     """Make this process fast at training; safe to call again.
 
-    Denormal numbers become zero (they slow a CPU up to a hundred times and mean nothing here), and freed
-    memory is kept for the next step, for otherwise each step faults in new pages.
+    Denormal numbers become zero: they slow a CPU up to a hundred times and mean nothing here. For memory see
+    ``process.keep_memory``.
     """
     global _prepared
     if threads is not None:
@@ -33,11 +31,8 @@ def prepare(threads: int | None = None) -> None:
     # oneDNN keeps a compiled product for each of the last 1024 shapes; over jagged histories every batch has new ones
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     torch.set_flush_denormal(True)
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent from musl
-        if mallopt is not None:
-            mallopt(_M_MMAP_MAX, 0)
-            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    process.keep_memory()
+    process.resume_collection()
 
 
 def set_seed(seed: int) -> None:

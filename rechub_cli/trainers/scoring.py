@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from rechub_cli.errors import DataError, Interrupted, RunFailed, SpecError
 from rechub_cli.schema import Task
 from rechub_cli.trainers.batches import Rows, take
 from rechub_cli.trainers.parallel import bare
+from rechub_cli.trainers.side_by_side import at_a_time, side_by_side
 from rechub_cli.trainers.transfer import to_device
 from rechub_cli.trainers.watch import Watcher
 
@@ -85,7 +87,6 @@ class Scorer:
             raise SpecError(f"the model returns a tensor of shape {tuple(output.shape)} for {rows.size} rows")
         return Prediction(output.float().reshape(rows.size, -1), False, other)
 
-    @torch.inference_mode()
     def batches(self, model: nn.Module, loader: Iterable[Any]) -> Iterator[Scores]:
         """Score every batch in order, in evaluation mode.
 
@@ -94,17 +95,22 @@ class Scorer:
         """
         was_training = model.training
         model.eval()
+        items = to_device(loader, self.device)
         try:
-            for item in to_device(loader, self.device):
-                rows = take(item, self.device)
-                prediction = self.call(model, rows)
-                extras = {name: extra[: rows.n] for name, extra in prediction.extras.items()}
-                yield Scores(self._scores(prediction)[: rows.n], extras, rows)
+            for scored in side_by_side(partial(self._score, model), items, at_a_time(model, self.device)):
+                yield scored
                 signal = self.watcher.stop_requested()
                 if signal is not None:
                     raise Interrupted(signal)
         finally:
             model.train(was_training)
+
+    @torch.inference_mode()
+    def _score(self, model: nn.Module, item: Any) -> Scores:
+        rows = take(item, self.device)
+        prediction = self.call(model, rows)
+        extras = {name: extra[: rows.n] for name, extra in prediction.extras.items()}
+        return Scores(self._scores(prediction)[: rows.n], extras, rows)
 
     def _scores(self, prediction: Prediction) -> Tensor:
         values = prediction.values.detach()

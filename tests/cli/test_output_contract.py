@@ -16,7 +16,7 @@ import pytest
 from real_command import SPEC, environment, rechub, write_data
 
 import rechub_cli
-from rechub_cli.cli.threads import settle_threads
+from rechub_cli.cli.environment import settle_environment
 from rechub_cli.errors import DataError
 from rechub_cli.run import Run
 
@@ -200,10 +200,10 @@ def test_tab_completes_commands_models_runs_and_keys(data, tmp_path):
     ],
 )
 def test_threads_spin_on_a_quiet_machine_sleep_on_a_busy_one_or_as_the_user_says(env, others, expected, monkeypatch):
-    monkeypatch.setattr("rechub_cli.cli.threads.others_running", lambda: others)
+    monkeypatch.setattr("rechub_cli.cli.environment.others_running", lambda: others)
     monkeypatch.setattr(os, "environ", dict(env))
-    settle_threads()
-    assert os.environ == {"THP_MEM_ALLOC_ENABLE": "1", **expected}
+    settle_environment()
+    assert os.environ == {"THP_MEM_ALLOC_ENABLE": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", **expected}
 
 
 def test_a_dataframe_of_other_types_gets_the_same_scores(trained, data):

@@ -1,4 +1,4 @@
-"""How the threads of torch behave; they read it from the environment when torch is imported."""
+"""What torch and Arrow read from the environment when they are imported: how threads wait, where memory comes from."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import os
 SPINS = "20000"  # tens of microseconds: longer than a wait within a step, shorter than the scheduler's slice
 
 
-def settle_threads() -> None:
-    """Choose how idle threads wait, and large pages for large embedding tables, unless the user chose.
+def settle_environment() -> None:
+    """Choose how idle threads wait, large pages for large tables, and malloc for Arrow, unless the user chose.
 
     A thread that spins while it waits is quickest on a machine of its own: a step of 256 rows takes half
     the time. Where other programs run it takes the processor from the very thread it waits for, and a step
     can take twenty times as long; there, threads sleep.
+
+    Arrow's own allocator gives memory back to the system and faults it in anew for each chunk of rows.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         return
     if others_running() >= max(1, (os.cpu_count() or 1) // 4):
