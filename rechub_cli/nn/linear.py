@@ -13,6 +13,7 @@ from rechub_cli.batch import Batch
 from rechub_cli.nn.embedding import Embedded, FeatureEmbedding
 from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.norm import BatchNorm
+from rechub_cli.nn.product import linear
 from rechub_cli.schema import Schema
 
 
@@ -22,9 +23,9 @@ def concat_linear(inputs: Sequence[Tensor | LookedUp], weight: Tensor, bias: Ten
         return inputs[0].linear(weight, bias, cast("Tensor", inputs[1]))
     parts = [part for part in inputs if isinstance(part, Tensor) and part.shape[1]]
     if len(parts) == 1:
-        return F.linear(parts[0], weight, bias)
+        return linear(parts[0], weight, bias)
     weights = weight.split([part.shape[1] for part in parts], dim=1)
-    output = F.linear(parts[0], weights[0], bias)
+    output = linear(parts[0], weights[0], bias)
     for part, columns in zip(parts[1:], weights[1:], strict=True):
         output.addmm_(part.to(output.dtype), columns.t().to(output.dtype))
     return output
