@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 import rechub_cli
-from rechub_cli.cli.threads import settle_threads
+from rechub_cli.cli.environment import settle_environment
 
-settle_threads()  # as the command does, before torch is imported
+settle_environment()  # as the command does, before torch is imported
 
 FIRST = date(2026, 1, 1)
 BASE = 7  # days of the first model

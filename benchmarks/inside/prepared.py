@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from rechub_cli.cli.threads import settle_threads
+from rechub_cli.cli.environment import settle_environment
 
-settle_threads()
+settle_environment()
 
 
 def report(**values: object) -> None:
