@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -44,8 +45,14 @@ def _by_onednn(x: Tensor, weight: Tensor) -> bool:
         and len(x) >= MANY
         and x.is_contiguous()
         and not torch.is_autocast_enabled("cpu")
-        and torch.backends.mkldnn.is_available()
+        and _has_onednn()
     )
+
+
+@functools.cache
+def _has_onednn() -> bool:
+    """Whether this torch can be asked for a product of oneDNN's."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class _Linear(torch.autograd.Function):
