@@ -31,7 +31,8 @@ def keep_memory() -> None:
     """Keep freed memory for what is asked for next, in one place for all threads.
 
     Otherwise each step faults in new pages, and the threads that decode and score give theirs back batch by batch.
-    Nothing happens where the C library is not glibc.
+    Nothing happens where the C library is not glibc, which settles the number of places when a second thread first asks
+    for memory: call it early.
     """
     if sys.platform != "linux":
         return

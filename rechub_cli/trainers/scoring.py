@@ -97,11 +97,13 @@ class Scorer:
         model.eval()
         items = to_device(loader, self.device)
         try:
-            for scored in side_by_side(partial(self._score, model), items, at_a_time(model, self.device)):
-                yield scored
-                signal = self.watcher.stop_requested()
-                if signal is not None:
-                    raise Interrupted(signal)
+            work = side_by_side(partial(self._score, model), items, at_a_time(model, self.device))
+            with contextlib.closing(work) as results:
+                for scored in results:
+                    yield scored
+                    signal = self.watcher.stop_requested()
+                    if signal is not None:
+                        raise Interrupted(signal)
         finally:
             model.train(was_training)
 

@@ -7,7 +7,7 @@ wait for nothing, and a thread that is held up, say by the one that decodes the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ def at_a_time(model: nn.Module, device: torch.device) -> int:
     return min(torch.get_num_threads(), MOST) if ours and device.type == "cpu" else 1
 
 
-def side_by_side(work: Callable[[T], U], items: Iterable[T], workers: int) -> Iterator[U]:
+def side_by_side(work: Callable[[T], U], items: Iterable[T], workers: int) -> Generator[U, None, None]:
     """``work`` of every item, in their order; ``workers`` of them at once.
 
     An error is raised where its result would have come. The caller's thread takes the items; until the iterator ends

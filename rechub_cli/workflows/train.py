@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli import process
 from rechub_cli.errors import DataError, RunFailed, SpecError, UsageError
 from rechub_cli.run.checkpoints import Checkpoints
 from rechub_cli.run.directory import Run, check_output
@@ -168,7 +167,6 @@ def learn(job: Job, run: Run) -> TrainOutcome:
 
     started = time.monotonic()
     spec, events, stop = job.spec, job.events, job.stop
-    process.keep_memory()
     importing = import_torch_meanwhile(job.command)
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, job.request.limit_rows)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli import plugins, process
+from rechub_cli import plugins
 from rechub_cli.run.directory import Run
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
@@ -51,7 +51,6 @@ def learn(job: Job, run: Run) -> TrainOutcome:
 
     started = time.monotonic()
     events, stop = job.events, job.stop
-    process.keep_memory()
     importing = import_torch_meanwhile(job.command)
     fitting.check_device(job.spec)
     data = read_log(job, job.request.limit_rows, kept_encoder(job, run))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from rechub_cli.nn import product
+from rechub_cli.nn.linear import concat_linear
 
 
 @pytest.fixture
@@ -70,3 +71,16 @@ def test_bf16_is_left_to_torch(calls):
     with torch.autocast("cpu", torch.bfloat16):
         assert product.linear(x, weight).dtype == torch.bfloat16
     assert not calls
+
+
+def test_inputs_side_by_side_are_one_input(calls):
+    torch.manual_seed(0)
+    leaves = [torch.randn(*shape, requires_grad=True) for shape in ((2048, 416), (2048, 13), (100, 429))]
+    found = []
+    for joined in (True, False):
+        flat, dense, weight = leaves
+        out = F.linear(torch.cat([flat, dense], 1), weight) if joined else concat_linear([flat, dense], weight, None)
+        found.append([out.detach().clone(), *torch.autograd.grad(out.square().mean(), leaves)])
+    assert calls == [(2048, 416, 100), (2048, 100, 416)]
+    for expected, got in zip(*found, strict=True):
+        assert_close(got, expected)
