@@ -4,6 +4,10 @@ A popular id occurs thousands of times in a batch. Its gradient is the sum over 
 brought together once: a radix sort of the int32 ids, then one ``embedding_bag`` over the sorted occurrences as segment
 sum. Both are several times faster than ``torch.unique`` and ``index_add_``, and sums are always taken in one order,
 that of a stable sort, whether ``rechub_cli.kernels`` sort or torch does.
+
+On a GPU the sums are of its own making, in no fixed order, and nothing may depend on how many rows are distinct: the
+host would wait for the answer at every step, and could not record the step (see ``trainers/replay.py``). There the
+distinct rows are as many as the occurrences, the lowest of them repeated in front.
 """
 
 from __future__ import annotations
@@ -19,6 +23,12 @@ from torch import Tensor
 from rechub_cli.kernels import loops
 
 BLOCK_VALUES = 65_536  # 256 KiB of each tensor that an optimizer reads
+UNCOUNTED = ("cuda",)  # devices whose distinct rows nobody counts
+
+
+def uncounted(rows: Tensor) -> bool:
+    """Whether the number of distinct rows is to stay unknown."""
+    return rows.device.type in UNCOUNTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +96,72 @@ def segment_sum(values: Tensor, order: Tensor, starts: Tensor, weights: Tensor |
     return F.embedding_bag(order, values, starts, mode="sum", per_sample_weights=weights)
 
 
-def sparse_rows(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (U,), rising and distinct, and their values (U, E) of a sparse gradient (V, E).
+def sum_by_row(
+    ids: Tensor, values: Tensor, source: Tensor | None = None, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Distinct ids (U,), int64 and rising, and for each the sum (U, E) over its occurrences.
 
-    A gradient that arrives grouped is returned as it is. Autograd drops the flag that says so, therefore it is checked.
+    Occurrence i of n is worth ``weights[i] * values[source[i]]``; by default it is ``values[i]``. On a GPU U is n: the
+    lowest id is repeated in front, with sums of zero.
+    """
+    if not uncounted(ids):
+        grouped = group(ids)
+        order = grouped.order if source is None else source[grouped.order]
+        return grouped.rows, segment_sum(
+            values, order, grouped.starts, None if weights is None else weights[grouped.order]
+        )
+    rows, place = _uncounted(ids.flatten())
+    parts = values if source is None else values.index_select(0, source)
+    if weights is not None:
+        parts = parts * weights[:, None]
+    return rows, parts.new_zeros(len(place), values.shape[1]).index_add_(0, place, parts)
+
+
+def _uncounted(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids (n,) -> n rows: the lowest, repeated, then the distinct ones, rising; and the place there of each id."""
+    if not ids.numel():
+        return ids.long(), ids.long()
+    ordered, order = torch.sort(ids)
+    number = F.pad((ordered[1:] != ordered[:-1]).cumsum(0), (1, 0))
+    slots = number + (ids.numel() - 1 - number[-1])
+    rows = ordered[:1].repeat(ids.numel()).scatter_(0, slots, ordered)
+    return rows.long(), torch.empty_like(slots).scatter_(0, order, slots)
+
+
+def as_repeated(rows: Tensor, values: Tensor) -> Tensor:
+    """Values (U, E) of what ``sum_by_row`` found, where every repetition of a row has the values of that row.
+
+    An optimizer may then compute and write all of them: what is written twice is the same.
+    """
+    if not uncounted(rows):
+        return values
+    return values.index_select(0, torch.maximum(torch.arange(len(rows), device=rows.device), _first(rows)))
+
+
+def only_once(rows: Tensor, values: Tensor) -> Tensor:
+    """Values (U, E) for the rows that ``sum_by_row`` found, with zeros for repetitions: what may be added up."""
+    if not uncounted(rows):
+        return values
+    return values * (torch.arange(len(rows), device=rows.device) >= _first(rows))[:, None]
+
+
+def _first(rows: Tensor) -> Tensor:
+    """(1,): where the repetitions end."""
+    return torch.searchsorted(rows, rows[:1], right=True) - 1
+
+
+def sparse_rows(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (U,), rising and distinct, and their values (U, E) of a sparse gradient (V, E); see ``sum_by_row``.
+
+    A gradient that arrives grouped is returned as it is. Autograd drops the flag that says so, therefore it is checked,
+    but on a GPU, which would have to be asked.
     """
     rows, values = grad._indices()[0], grad._values()
-    if grad.is_coalesced() or bool((rows[1:] > rows[:-1]).all()):
+    if grad.is_coalesced():
         return rows, values
-    grouped = group(rows.int() if grad.shape[0] < 2**31 else rows)
-    return grouped.rows, segment_sum(values, grouped.order, grouped.starts)
+    if not uncounted(rows) and bool((rows[1:] > rows[:-1]).all()):
+        return rows, values
+    return sum_by_row(rows.int() if grad.shape[0] < 2**31 else rows, values)
 
 
 def row_blocks(rows: Tensor, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,5 +175,6 @@ def row_blocks(rows: Tensor, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def sparse_grad(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
-    """A sparse gradient (V, E) of distinct rows in rising order."""
-    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
+    """A sparse gradient (V, E) of what ``sum_by_row`` found."""
+    distinct = not uncounted(rows)
+    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=distinct, check_invariants=False)

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from rechub_cli.batch import Jagged
 from rechub_cli.kernels import loops
-from rechub_cli.nn.rows import Grouped, Recurring, group, segment_sum, sparse_grad
+from rechub_cli.nn.rows import Grouped, Recurring, group, segment_sum, sparse_grad, uncounted
 from rechub_cli.schema import FIRST_UNSEEN
 
 
@@ -39,18 +39,25 @@ class Request:
     def grouped(self) -> tuple[Grouped, Tensor, Tensor | None]:
         """The distinct rows; and for each occurrence, in their order: its row of the answer, and its weight there."""
         if self._grouped is None:
-            parts = [self.ids, *(jagged.values for jagged, _ in self.pooled)]
-            if self.listed is not None:
-                parts.append(self.listed)
-            grouped = group(parts[0] if self.plain else torch.cat([part.flatten() for part in parts]))
-            if not self.pooled:
+            grouped = group(self.occurrences())
+            source, weights = self.sources()
+            if source is None:
                 self._grouped = grouped, grouped.order, None
             else:
-                source, weights = self._sources()
                 self._grouped = grouped, source[grouped.order], None if weights is None else weights[grouped.order]
         return self._grouped
 
-    def _sources(self) -> tuple[Tensor, Tensor | None]:
+    def occurrences(self) -> Tensor:
+        """Every row number, (B, S) where nothing else is asked, else (n,): fields, pooled lists, listed ids."""
+        parts = [self.ids, *(jagged.values for jagged, _ in self.pooled)]
+        if self.listed is not None:
+            parts.append(self.listed)
+        return parts[0] if self.plain else torch.cat([part.flatten() for part in parts])
+
+    def sources(self) -> tuple[Tensor | None, Tensor | None]:
+        """For each occurrence its row of the answer, and its weight there; None where it is its own, and one."""
+        if not self.pooled:
+            return None, None
         size, sparse = self.ids.shape
         fields = sparse + len(self.pooled)
         answer = torch.arange(size * fields, device=self.ids.device).view(size, fields)
@@ -104,10 +111,12 @@ class _Listed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, fields: Tensor, listed: Tensor) -> tuple[Tensor, None, None]:
-        grouped, source, weights = ctx.request.grouped()
         grad = fields.reshape(-1, ctx.table.dim)
         if ctx.request.listed is not None:
             grad = torch.cat([grad, listed])
+        if uncounted(grad):
+            return _occurring_grad(ctx.table, ctx.request, grad), None, None
+        grouped, source, weights = ctx.request.grouped()
         values = segment_sum(grad, source, grouped.starts, weights)
         return table_grad(ctx.table, grouped.rows, values), None, None
 
@@ -162,6 +171,20 @@ class _Fields(torch.autograd.Function):
 def autocasts_to_bf16() -> bool:
     """Whether a matrix product on the CPU would now be one of bfloat16."""
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def _occurring_grad(table: EmbeddingTable, request: Request, grad: Tensor) -> Tensor:
+    """The gradient of the weight where nothing is grouped: a sparse one has a row for each occurrence."""
+    ids, (source, weights) = request.occurrences().flatten(), request.sources()
+    values = grad if source is None else grad.index_select(0, source)
+    if weights is not None:
+        values = values * weights[:, None]
+    if not table.sparse_grad:
+        return grad.new_zeros(table.weight.shape).index_add_(0, ids, values).index_fill_(0, table.padding, 0.0)
+    values = values.masked_fill(torch.isin(ids, table.padding)[:, None], 0.0)
+    return torch.sparse_coo_tensor(
+        ids.long()[None], values, table.weight.shape, is_coalesced=False, check_invariants=False
+    )
 
 
 def table_grad(table: EmbeddingTable, rows: Tensor, values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rechub_cli.nn.rows import group, segment_sum, sparse_grad, sparse_rows
+from rechub_cli.nn.rows import sparse_grad, sparse_rows, sum_by_row, uncounted
 
 Grad = Tensor | None  # of one parameter; None where a loss does not reach it
 
@@ -44,8 +44,7 @@ def weighted_sum(grads: Sequence[Grad], weights: Sequence[Tensor]) -> Grad:
     values = [part * weight.to(part) for _, part, weight in parts]
     if all(torch.equal(rows, other) for other, _, _ in parts[1:]):
         return sparse_grad(rows, torch.stack(values).sum(0), first.shape)
-    grouped = group(torch.cat([rows for rows, _, _ in parts]))
-    return sparse_grad(grouped.rows, segment_sum(torch.cat(values), grouped.order, grouped.starts), first.shape)
+    return sparse_grad(*sum_by_row(torch.cat([rows for rows, _, _ in parts]), torch.cat(values)), first.shape)
 
 
 def _length(grad: Tensor) -> Tensor:
@@ -53,6 +52,8 @@ def _length(grad: Tensor) -> Tensor:
 
 
 def _sparse_dot(a: Tensor, b: Tensor) -> Tensor:
+    if uncounted(a):
+        a, b = a.coalesce(), b.coalesce()
     (rows_a, values_a), (rows_b, values_b) = sparse_rows(a), sparse_rows(b)
     if not torch.equal(rows_a, rows_b):
         both = torch.isin(rows_a, rows_b)

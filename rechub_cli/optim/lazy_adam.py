@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rechub_cli.kernels import loops
-from rechub_cli.nn.rows import row_blocks, sparse_rows
+from rechub_cli.nn.rows import as_repeated, row_blocks, sparse_rows
 from rechub_cli.optim.uncompiled import Uncompiled
 
 
@@ -62,7 +62,7 @@ class LazyAdam(Uncompiled):
             settings = {name: options[name] for name in ("lr", "betas", "eps", "weight_decay")}
             if loops.lazy_adam(rows, values, *tensors, step=state["step"].item(), **settings):
                 return
-        for some, their_values in row_blocks(rows, values):
+        for some, their_values in row_blocks(rows, as_repeated(rows, values)):
             parts = [F.embedding(some, tensor) for tensor in tensors]
             _adam(their_values, parts, state["step"], options)
             for tensor, part in zip(tensors, parts, strict=True):

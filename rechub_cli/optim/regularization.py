@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from rechub_cli.nn.rows import sparse_grad, sparse_rows
+from rechub_cli.nn.rows import only_once, sparse_grad, sparse_rows
 from rechub_cli.nn.table import EmbeddingTable
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag, EmbeddingTable)
@@ -46,7 +46,7 @@ def add_regularization_grads(
             _add(weight.grad, weight, l1, l2)
             continue
         rows, values = sparse_rows(weight.grad)
-        _add(values, weight.index_select(0, rows), l1, l2)
+        _add(values, only_once(rows, weight.index_select(0, rows)), l1, l2)
         weight.grad = sparse_grad(rows, values, weight.shape)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rechub_cli.kernels import loops
-from rechub_cli.nn.rows import row_blocks, sparse_rows
+from rechub_cli.nn.rows import as_repeated, row_blocks, sparse_rows
 from rechub_cli.optim.uncompiled import Uncompiled
 
 
@@ -49,7 +49,7 @@ class RowwiseAdagrad(Uncompiled):
         settings = {name: options[name] for name in ("lr", "eps", "weight_decay")}
         if loops.rowwise_adagrad(rows, values, weight, total, **settings):
             return
-        for some, their_values in row_blocks(rows, values):
+        for some, their_values in row_blocks(rows, as_repeated(rows, values)):
             part, part_total = F.embedding(some, weight), total.index_select(0, some)
             _adagrad(part, their_values, part_total, options)
             weight.index_copy_(0, some, part)

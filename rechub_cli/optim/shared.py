@@ -84,7 +84,7 @@ class Shared:
             grads = torch.autograd.grad(loss, [*self.parameters, *others], retain_graph=not last, allow_unused=True)
             found.append(list(grads[: len(shared)]))
             for parameter, grad in zip(others, grads[len(shared) :], strict=True):
-                parameter.grad = _sum([parameter.grad, grad])
+                parameter.grad = _laid_out(_sum([parameter.grad, grad]), parameter)
         self._aux = found.pop() if self._aux_loss is not None else []
         return found
 
@@ -92,7 +92,7 @@ class Shared:
         """Leave the combined gradient of ``parameters``."""
         aux = self._aux or [None] * len(grads)
         for parameter, grad, beside in zip(self.parameters, grads, aux, strict=True):
-            parameter.grad = _sum([parameter.grad, grad, beside])
+            parameter.grad = _laid_out(_sum([parameter.grad, grad, beside]), parameter)
 
     def _named(self, model: nn.Module, method: str, given: Iterable[Tensor] | None) -> list[Tensor] | None:
         if given is None and hasattr(model, method):
@@ -144,3 +144,10 @@ def _sum(grads: Sequence[Grad]) -> Grad:
     if len(there) == 1:
         return there[0]
     return weighted_sum(there, [torch.ones(())] * len(there))
+
+
+def _laid_out(grad: Grad, parameter: Tensor) -> Grad:
+    """The gradient with the parameter's strides, which ``backward`` would give it and fused optimizers ask for."""
+    if grad is None or grad.is_sparse or grad.stride() == parameter.stride():
+        return grad
+    return torch.empty_like(parameter).copy_(grad)

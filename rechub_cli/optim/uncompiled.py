@@ -20,7 +20,12 @@ class Uncompiled(Optimizer):
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     state_dict = inspect.unwrap(Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's, but all that is kept of a parameter, its count of steps too, goes to the parameter's device."""
+        inspect.unwrap(Optimizer.load_state_dict)(self, state_dict)
+        for weight, state in self.state.items():
+            state.update({name: value.to(weight.device) for name, value in state.items() if isinstance(value, Tensor)})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

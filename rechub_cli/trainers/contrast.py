@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rechub_cli.nn.rows import group, segment_sum
+from rechub_cli.nn.rows import sum_by_row
 
 # (positive (Q,), negatives (Q, N), weights (Q,) or None, counts (N,) or (Q, N) or None) -> mean over the queries.
 # One that has `gradients` too (see losses/retrieval/softmax.py) is asked for both at once.
@@ -77,9 +77,8 @@ class _Contrast(torch.autograd.Function):
                 d_users[rows] = torch.addcmul(blocks.learn(of_scores, queries, rows), of_positive[:, None], mine)
         if learns:
             d_items = blocks.gradient(users)
-            grouped = group(step.positives.int())
-            own = segment_sum(users, grouped.order, grouped.starts, d_positive[grouped.order])
-            ctx.save_for_backward(d_users, d_items.index_add_(0, grouped.rows, own))
+            rows_of_own, own = sum_by_row(step.positives.int(), users, weights=d_positive)
+            ctx.save_for_backward(d_users, d_items.index_add_(0, rows_of_own, own))
         return total
 
     @staticmethod
@@ -211,9 +210,8 @@ class _OwnCandidates:
         candidates, n = self.candidates[rows].clamp_min(0), self.candidates.shape[1]
         if not n:
             return torch.zeros_like(queries)
-        grouped = group(candidates.flatten().int())
-        sums = segment_sum(queries, grouped.order // n, grouped.starts, of_scores.flatten()[grouped.order])
-        self.d_items.index_add_(0, grouped.rows, sums)
+        source = torch.arange(candidates.numel(), device=candidates.device) // n
+        self.d_items.index_add_(0, *sum_by_row(candidates.flatten().int(), queries, source, of_scores.flatten()))
         return torch.bmm(of_scores[:, None], self.items[candidates]).squeeze(1)
 
     def gradient(self, users: Tensor) -> Tensor:

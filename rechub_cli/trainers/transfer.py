@@ -33,10 +33,14 @@ def to_device(items: Iterable[Any], device: torch.device) -> Iterator[Any]:
 def _send(item: Any, device: torch.device, copies: torch.cuda.Stream) -> tuple[Any, torch.cuda.Event]:
     """Start to copy; the event comes when the copy is done."""
     with torch.cuda.stream(copies):
-        item = _with_batch(item, lambda batch: batch.pin_memory().to(device, non_blocking=True))
+        item = _with_batch(item, lambda batch: _moved(batch, device))
         done = torch.cuda.Event()
         done.record(copies)
     return item, done
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return batch.pin_memory().to(device, non_blocking=True) if batch.sparse.device.type == "cpu" else batch
 
 
 def _arrived(item: Any, done: torch.cuda.Event, device: torch.device) -> Any:

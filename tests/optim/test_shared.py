@@ -9,6 +9,7 @@ from rechub_cli.errors import SpecError
 from rechub_cli.nn.table import EmbeddingTable
 from rechub_cli.optim.shared import Shared
 from rechub_cli.schema import Task
+from rechub_cli.testing.ranking import _rows, schema_of
 
 TASKS = [Task("a"), Task("b")]
 
@@ -195,3 +196,23 @@ def test_gradients_of_different_rows_are_joined():
             grad = model.rows.weight.grad
             grads.append(grad.to_dense() if sparse else grad)
         torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("name", ["metabalance", "pcgrad"])
+def test_a_fused_optimizer_takes_the_gradients_as_they_are_meant(name):
+    """It reads them in the order of memory, whatever their strides; those of batched products are often turned."""
+    left = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = plugins.load("models", "mmoe")(schema_of(plugins.load("models", "mmoe")), dropout=0.0)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=fused)
+        for size in (30, 40):
+            optimizer.zero_grad()
+            values = model(_rows(size)).logits
+            shared = Shared(model)
+            shared.observe(values)
+            losses = [values[:, 0].square().mean(), (values[:, 1] - 1).square().mean()]
+            plugins.load("weightings", name)(TASKS).backward(losses, shared)
+            optimizer.step()
+        left.append(list(model.parameters()))
+    torch.testing.assert_close(*left)

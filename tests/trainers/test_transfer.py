@@ -74,3 +74,11 @@ def test_on_a_gpu_the_numbers_are_the_same():
         assert moved.sparse.device.type == moved.sequences["s"].values.device.type == "cuda"
         assert torch.equal(moved.sparse.cpu(), batch.sparse)
         assert torch.equal(moved.sequences["s"].values.cpu(), batch.sequences["s"].values)
+
+
+def test_a_batch_that_is_there_already_is_not_copied(monkeypatch):
+    streams = FakeStreams(monkeypatch)
+    there = [Batch(torch.zeros(1, 2, dtype=torch.int32, device="meta"), torch.zeros(1, 0, device="meta"))]
+    monkeypatch.setattr(streams, "keep", lambda batch: None)
+    assert list(to_device(there, torch.device("cuda"))) == there
+    assert streams.done == ["wait"]
