@@ -19,6 +19,7 @@ from rechub_cli.trainers.batches import LoneRow, Rows, take
 from rechub_cli.trainers.loop import Loop
 from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.parallel import Replicas
+from rechub_cli.trainers.replay import Replay
 from rechub_cli.trainers.scoring import Prediction, Scorer, load_metrics, metric_key
 from rechub_cli.trainers.watch import Checkpoints, LogWatcher, ModelFile, ModelLoggers, Watcher
 
@@ -143,6 +144,7 @@ class CTRTrainer:
         if model_logger is not None:
             self.watcher = ModelLoggers(self.watcher, model_logger, hyperparameters)
         self.scorer = Scorer(self.device, tasks, loss_mode, precision, self.watcher)
+        self.replay = Replay(self._learn, self.model, self.optimization, self.device, self.watcher, losses=[self.loss])
         self.model_path = model_path
         self.checkpoints = checkpoints
         self.loop = Loop(
@@ -216,13 +218,16 @@ class CTRTrainer:
     def step(self, item: Any) -> tuple[Tensor, int]:
         """Learn from one batch: its loss, and its rows."""
         rows = take(item, self.device)
+        return self.replay(rows), rows.n
+
+    def _learn(self, rows: Rows) -> Tensor:
         self.optimization.zero_grad()
         with LoneRow(self.model) if rows.n == 1 else contextlib.nullcontext():
             prediction = self.scorer.call(self.model, rows)
         loss = self._loss(prediction, rows)
         loss.backward()
         self.optimization.update()
-        return loss.detach(), rows.n
+        return loss.detach()
 
     def _loss(self, prediction: Prediction, rows: Rows) -> Tensor:
         labels, values = rows.known_labels(), prediction.values

@@ -14,12 +14,13 @@ from rechub_cli.errors import SpecError
 from rechub_cli.optim.shared import Shared
 from rechub_cli.schema import Task
 from rechub_cli.trainers import runtime
-from rechub_cli.trainers.batches import LoneRow, take
+from rechub_cli.trainers.batches import LoneRow, Rows, take
 from rechub_cli.trainers.ctr import Loss
 from rechub_cli.trainers.loop import Loop
 from rechub_cli.trainers.monitor import OWN, Monitor
 from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.parallel import Replicas
+from rechub_cli.trainers.replay import Replay
 from rechub_cli.trainers.scoring import Scorer, load_metrics
 from rechub_cli.trainers.task_losses import TaskLosses, find_task, find_tasks
 from rechub_cli.trainers.watch import Checkpoints, LogWatcher, ModelFile, ModelLoggers, Watcher
@@ -142,6 +143,15 @@ class MTLTrainer:
         if model_logger is not None:
             self.watcher = ModelLoggers(self.watcher, model_logger, {**learning_rate, "adaptive_method": method})
         self.scorer = Scorer(self.device, self.tasks, loss_mode, precision, self.watcher)
+        self.replay = Replay(
+            self._learn,
+            self.model,
+            self.optimization,
+            self.device,
+            self.watcher,
+            losses=self.losses.losses,
+            steady=getattr(self.weighting, "steady", False),
+        )
         self.model_path = model_path
         self.checkpoints = checkpoints
         self.loop = Loop(
@@ -231,6 +241,9 @@ class MTLTrainer:
     def step(self, item: Any) -> tuple[Tensor, int]:
         """Learn from one batch: the sum of its losses, and its rows."""
         rows = take(item, self.device)
+        return self.replay(rows), rows.n
+
+    def _learn(self, rows: Rows) -> Tensor:
         self.optimization.zero_grad()
         with LoneRow(self.model) if rows.n == 1 else contextlib.nullcontext():
             prediction = self.scorer.call(self.model, rows)
@@ -243,7 +256,7 @@ class MTLTrainer:
         loss = self.balance.backward(losses, known, self.shared)
         self.optimization.update()
         self.weighting.after_step()
-        return (loss if aux is None else loss + aux.detach()), rows.n
+        return loss if aux is None else loss + aux.detach()
 
     def _own(self, metrics: Mapping[str, float]) -> list[float]:
         return [metrics[name] for name in self.own_names]

@@ -70,6 +70,7 @@ class Optimization:
             raise SpecError(f"scheduler_params: step must be 'batch' or 'epoch', not {self.moment!r}")
         self.schedulers: list[Any] = []
         self.per_batch = False
+        self.starts = 0
 
     @property
     def lr(self) -> float:
@@ -87,7 +88,8 @@ class Optimization:
         self.optimizers[0].add_param_group(group | ({} if lr is None else {"lr": lr}))
 
     def start(self, n_epoch: int, steps_per_epoch: int | None, higher_is_better: bool) -> None:
-        """Make the schedulers, which need the length of the training; once."""
+        """Begin a training. The schedulers, which need its length, are made once."""
+        self.starts += 1
         if self.scheduler_fn is None or self.schedulers:
             return
         params = dict(self.scheduler_params)
@@ -119,6 +121,11 @@ class Optimization:
         except (TypeError, ValueError) as error:
             name = getattr(self.scheduler_fn, "__name__", "the scheduler")
             raise SpecError(f"scheduler_params of {name}: {error}") from error
+
+    def settings(self) -> list[Any]:
+        """What the next update goes by, besides gradients: learning rates and the like, and which training it is of."""
+        groups = (group for optimizer in self.optimizers for group in optimizer.param_groups)
+        return [self.starts, *(value for group in groups for name, value in group.items() if name != "params")]
 
     def zero_grad(self) -> None:
         for parameter in (*self.parameters, *self.beside):

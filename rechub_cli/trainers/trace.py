@@ -40,6 +40,9 @@ class Traced:
         self.ended: float | None = None
         self.profile: profile | None = None
         self.summary: dict[str, Any] = {}
+        self.replay = getattr(trainer, "replay", None)
+        if self.replay is not None:  # of a recorded step a trace would show nothing
+            self.slept, self.replay.asleep = self.replay.asleep, True
         trainer.step = self
 
     def __call__(self, item: Any) -> tuple[Tensor, int]:
@@ -66,6 +69,8 @@ class Traced:
     def finish(self) -> dict[str, Any]:
         """Stop tracing, write the trace, and say where the time went; empty where there were too few steps."""
         self.trainer.step = self.inner
+        if self.replay is not None:
+            self.replay.asleep = self.slept
         if self.profile is None:
             return self.summary
         traced, self.profile = self.profile, None

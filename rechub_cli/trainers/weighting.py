@@ -19,7 +19,9 @@ class Weighting(Protocol):
     """A plugin of ``rechub.weightings``: ``Class(tasks, *, options)``, best an ``nn.Module``.
 
     A task without a single label in a batch has a loss of exactly 0 and no gradient there.
-    An attribute ``lr``, where it is not None, is the learning rate of ``parameters``.
+    An attribute ``lr``, where it is not None, is the learning rate of ``parameters``. ``steady = True`` promises that
+    ``backward`` and ``after_step`` are the same operations at every step, whatever the values are, and replace no
+    tensor: they may then be recorded (see ``trainers/replay.py``).
     """
 
     weights: Tensor  # (T,) what each loss counts with, for the log

@@ -14,6 +14,7 @@ from rechub_cli.schema import Task
 class Equal(nn.Module):
     """The sum of the losses."""
 
+    steady = True
     weights: Tensor
 
     def __init__(self, tasks: Sequence[Task]) -> None:

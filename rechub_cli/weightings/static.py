@@ -23,6 +23,7 @@ class Static(nn.Module):
         SpecError: a weight is negative, all are 0, there is not one for each task, or a task is unknown.
     """
 
+    steady = True
     weights: Tensor
 
     def __init__(self, tasks: Sequence[Task], *, weights: dict[str, float] | list[float]) -> None:

@@ -26,6 +26,7 @@ class NonNegativeUWL(nn.Module):
         lr: learning rate of s; that of the model by default.
     """
 
+    steady = True
     factor: Tensor
 
     def __init__(self, tasks: Sequence[Task], *, init: float = 0.0, lr: float | None = None) -> None:

@@ -110,6 +110,68 @@ def test_steps_lead_where_they_lead_on_a_cpu(name, settings, tmp_path):
     close("scores", *scores)
 
 
+def plain(size, tasks=1):
+    """Rows without sequences, whose steps are recorded."""
+    batch = labelled(size, tasks)
+    return Batch(batch.sparse, batch.dense, labels=batch.labels)
+
+
+RECORDED = [entry for entry in [*RANKING, *MULTI_TASK] if entry.name != "din"]
+SCHEDULES = [
+    {},
+    {"embedding_optimizer": {"name": "lazy_adam", "l2": 1e-3}, "clip_norm": 0.1},
+    {"scheduler_fn": torch.optim.lr_scheduler.StepLR, "scheduler_params": {"step_size": 1, "gamma": 0.5}},
+]
+
+
+@pytest.mark.parametrize("settings", SCHEDULES, ids=["same", "lazy_adam", "scheduler"])
+@pytest.mark.parametrize("entry", RECORDED, ids=lambda entry: entry.name)
+def test_recorded_steps_learn_what_steps_learn_on_a_cpu(entry, settings, tmp_path):
+    torch.manual_seed(3)
+    whole = schema_of(entry.load())
+    schema = whole.with_features(feature for feature in whole.features if feature.kind != "sequence")
+    first = without_dropout(entry.load()(schema))
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    several = len(schema.tasks) > 1
+    trained = []
+    for device in ("cpu", "cuda"):
+        trainer = (MTLTrainer if several else CTRTrainer)(
+            copy.deepcopy(first),
+            optimizer_params={"lr": 1e-2},
+            n_epoch=2,
+            device=device,
+            seed=1,
+            model_path=str(tmp_path),
+            **settings,
+        )
+        trainer.fit([plain(size, len(schema.tasks)) for size in (64, 64, 64, 64, 64, 64, 33)])
+        trained.append(trainer)
+    assert trained[1].replay.recorded is not None
+    assert trained[0].history["train_loss"].to_list() == pytest.approx(
+        trained[1].history["train_loss"].to_list(), rel=1e-3
+    )
+    for (name, parameter), other in zip(
+        trained[0].model.named_parameters(), trained[1].model.parameters(), strict=True
+    ):
+        close(name, parameter, other)
+
+
+def test_recorded_steps_drop_other_units_each_time(tmp_path):
+    whole = schema_of(RANKING[0].load())
+    schema = whole.with_features(feature for feature in whole.features if feature.kind != "sequence")
+    model = next(entry for entry in RANKING if entry.name == "mlp").load()(schema, dropout=0.5)
+    trainer = CTRTrainer(model, optimizer_params={"lr": 0.0}, device="cuda", model_path=str(tmp_path))
+    batch, losses = plain(64), []
+    trainer.optimization.start(1, None, False)
+    model.train()
+    for _ in range(12):
+        losses.append(float(trainer.step(batch)[0]))
+    assert trainer.replay.recorded is not None
+    assert len(set(losses)) == len(losses)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("entry", RANKING, ids=lambda entry: entry.name)
 def test_every_ranking_model_trains_and_scores(entry, precision, tmp_path):
@@ -209,7 +271,9 @@ def test_no_step_of_a_ranking_model_waits_for_the_gpu(optimizer, tmp_path):
     """What asks the GPU for a number makes the host wait until all is done."""
     trainer = CTRTrainer(
         built(next(entry for entry in RANKING if entry.name == "deepfm")),
-        embedding_optimizer={"name": optimizer},
+        embedding_optimizer={"name": optimizer, "l2": 1e-4},
+        clip_norm=1.0,
+        regularization_params={"embedding_l1": 1e-5},
         device="cuda",
         model_path=str(tmp_path),
     )
