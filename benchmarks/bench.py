@@ -21,11 +21,11 @@ from pathlib import Path
 import report
 from harness import machine, records
 from harness.workplace import Workplace
-from measures import bare, commands, floor, growth, serving, small_commands, training
+from measures import bare, commands, floor, gpu, growth, serving, small_commands, training
 
 MEASURES = {
     measure.name: measure
-    for module in (training, commands, bare, serving, growth, small_commands, floor)
+    for module in (training, commands, bare, serving, growth, small_commands, floor, gpu)
     for measure in module.MEASURES
 }
 LOUD = 0.2  # cores that other programs may use before a number is doubted
@@ -96,7 +96,8 @@ def main() -> int:
         action = actions.add_parser(name)
         action.add_argument("--work", type=Path, default=here / "work", help="data, environments, results.jsonl")
         if name == "run":
-            action.add_argument("--only", nargs="*", choices=MEASURES, default=list(MEASURES), metavar="MEASURE")
+            possible = [name for name in MEASURES if not name.startswith("gpu.") or machine.gpu_name()]
+            action.add_argument("--only", nargs="*", choices=MEASURES, default=possible, metavar="MEASURE")
             action.add_argument("--rounds", type=int, default=5)
             action.add_argument("--quick", action="store_true", help="a trial on a twentieth of the rows")
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +25,7 @@ def describe() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3, 1),
         "system": platform.system(),
         "python": platform.python_version(),
+        **({"gpu": gpu} if (gpu := gpu_name()) else {}),
     }
 
 
@@ -32,6 +35,15 @@ def cpu_name() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@functools.cache
+def gpu_name() -> str:
+    """The first GPU of the machine; empty where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.partition("\n")[0].strip()
 
 
 def own_versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The bare loop: a run's model, trained anew on batches that lie in memory already. Nothing is read, checked or kept.
 
-    python bare_loop.py RUN DATA [--limit-rows N]
+    python bare_loop.py RUN DATA [--limit-rows N] [--device cuda]
 
 Forward, loss, backward, optimizers: what an epoch cannot do without. Two epochs; the quicker counts.
 """
@@ -30,16 +30,19 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("run", type=Path)
 parser.add_argument("data", type=Path)
 parser.add_argument("--limit-rows", type=int)
+parser.add_argument("--device", default="cpu")
 a = parser.parse_args()
 
 trained = load(a.run, device="cpu")
 wanted = trained.spec.trainer
 table = pq.read_table(a.data)
 rows = TableRows(table if a.limit_rows is None else table.slice(0, a.limit_rows))
-batches = [batch for batch, _ in StreamLoader(rows, trained.encoder, wanted.batch_size, labels=True, shuffle=True)]
+batches = [
+    batch.to(a.device) for batch, _ in StreamLoader(rows, trained.encoder, wanted.batch_size, labels=True, shuffle=True)
+]
 runtime.prepare()
 runtime.set_seed(wanted.seed)
-model = build_model(trained.spec, trained.encoder.schema, a.run)
+model = build_model(trained.spec, trained.encoder.schema, a.run).to(a.device)
 optimizers = build_optimizers(
     model, optimizer(wanted.optimizer), dict(wanted.optimizer_params), wanted.embedding_optimizer.model_dump()
 )
@@ -52,11 +55,13 @@ def epoch() -> float:
     for batch in batches:
         for parameter in parameters:
             parameter.grad = None
-        with torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext():
+        with torch.autocast(a.device, torch.bfloat16) if bf16 else contextlib.nullcontext():
             logits = model(batch).logits
         F.binary_cross_entropy_with_logits(logits.float(), batch.labels).backward()
         for each in optimizers:
             each.step()
+    if a.device != "cpu":
+        torch.cuda.synchronize()
     return time.perf_counter() - started
 
 

@@ -82,6 +82,8 @@ if a.mode == "predict":
     report_predict(rows, clock.lap(), time.perf_counter() - started)
     raise SystemExit
 train, valid = session.train_loader(feature_map, f"{session.folder}/valid.parquet" if a.mode == "fit" else None)
+for _ in range(a.warm):
+    train_epoch(model, train)
 prepare = clock.lap()
 if a.mode == "fit":
     model.fit(train, epochs=a.epochs, validation_data=valid)

@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 
+import numpy as np
 import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
@@ -34,9 +35,9 @@ class Session:
             net_regularizer=0,
             batch_size=a.batch,
             shuffle=True,
-            data_format="parquet",
-            num_workers=0,
-            gpu=-1,
+            data_format=a.format,
+            num_workers=a.workers,
+            gpu=0 if a.device == "cuda" else -1,
             seed=a.seed,
             embedding_dim=a.dim,
         )
@@ -71,10 +72,17 @@ class Session:
         return found
 
     def train_file(self):
-        if not self.a.rows:
-            return f"{self.folder}/train.parquet"
-        read(self.folder, "train", self.a.rows).to_parquet(f"{self.work}/train.parquet")
-        return f"{self.work}/train.parquet"
+        return self.file("train", self.a.rows)
+
+    def file(self, split, rows=None):
+        """The encoded rows in the format that is asked for."""
+        if self.a.format == "npz":
+            np.savez(f"{self.work}/{split}.npz", **columns(read(self.folder, split, rows)))
+            return f"{self.work}/{split}.npz"
+        if not rows:
+            return f"{self.folder}/{split}.parquet"
+        read(self.folder, split, rows).to_parquet(f"{self.work}/{split}.parquet")
+        return f"{self.work}/{split}.parquet"
 
     def train_loader(self, feature_map, valid=None):
         """(train, valid)"""
@@ -83,8 +91,14 @@ class Session:
         )
 
     def test_loader(self, feature_map, file=None):
-        test = file or f"{self.folder}/test.parquet"
+        test = file or self.file("test")
         return RankDataLoader(feature_map, stage="test", test_data=test, **self.options)
+
+
+def columns(frame):
+    """Arrays, of sequences too."""
+    lists = {name for name in frame if frame[name].dtype == object}
+    return {name: np.stack(frame[name].to_numpy()) if name in lists else frame[name].to_numpy() for name in frame}
 
 
 def train_epoch(model, train):

@@ -45,6 +45,8 @@ session.describe()
 feature_map = session.feature_map()
 train, _ = session.train_loader(feature_map)
 model = MMoE(feature_map, **session.options)
+for _ in range(a.warm):
+    train_epoch(model, train)
 prepare = clock.lap()
 train_epoch(model, train)
 training = clock.lap()

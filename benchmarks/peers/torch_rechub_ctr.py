@@ -64,15 +64,18 @@ else:
 valid = read(a.folder, "valid") if a.mode == "fit" else test
 label = info["labels"][0]
 parts = [(arrays(frame, info), frame[label].to_numpy(np.float32)) for frame in (train, valid, test)]
-loaders = DataGenerator(*parts[0]).generate_dataloader(*parts[1], *parts[2], batch_size=a.batch, num_workers=0)
+loaders = DataGenerator(*parts[0]).generate_dataloader(*parts[1], *parts[2], batch_size=a.batch, num_workers=a.workers)
 reading = clock.lap()
 trainer = CTRTrainer(
     build(info),
     optimizer_params={"lr": 1e-3, "weight_decay": a.decay},
     n_epoch=a.epochs,
     earlystop_patience=a.patience,
+    device=a.device,
     model_path=tempfile.mkdtemp(),
 )
+for _ in range(a.warm):
+    trainer.train_one_epoch(loaders[0])
 prepare = reading + clock.lap()
 if a.mode == "predict":
     write_scores(trainer.predict(trainer.model, loaders[2]), f"{trainer.model_path}/scores.parquet")

@@ -24,7 +24,7 @@ labels = info["labels"]
 frames = {part: read(a.folder, part, a.rows if part == "train" else None) for part in ("train", "test")}
 frames["valid"] = read(a.folder, "valid") if a.mode == "fit" else frames["test"]
 parts = [(arrays(frames[part], info), frames[part][labels].to_numpy(np.float32)) for part in ("train", "valid", "test")]
-loaders = DataGenerator(*parts[0]).generate_dataloader(*parts[1], *parts[2], batch_size=a.batch, num_workers=0)
+loaders = DataGenerator(*parts[0]).generate_dataloader(*parts[1], *parts[2], batch_size=a.batch, num_workers=a.workers)
 features = [SparseFeature(column, size, a.dim) for column, size in info["sparse"].items()]
 features += [DenseFeature(column) for column in info["dense"]]
 types = ["classification"] * len(labels)
@@ -39,8 +39,11 @@ trainer = MTLTrainer(
     optimizer_params={"lr": 1e-3, "weight_decay": a.decay},
     n_epoch=a.epochs,
     earlystop_patience=a.patience,
+    device=a.device,
     model_path=tempfile.mkdtemp(),
 )
+for _ in range(a.warm):
+    trainer.train_one_epoch(loaders[0])
 prepare = clock.lap()
 if a.mode == "fit":
     epochs = len(trainer.fit(loaders[0], loaders[1], mode=a.model, seed=a.seed))

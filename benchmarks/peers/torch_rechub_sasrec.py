@@ -45,11 +45,17 @@ features = [SequenceFeature("seq", items, a.dim, pooling="concat")]
 features += [SequenceFeature(name, items, a.dim, pooling="concat", shared_with="seq") for name in ("pos", "neg")]
 model = SASRec(features, max_len=a.length, dropout_rate=a.dropout, num_blocks=a.blocks, num_heads=1)
 loader, _, _ = MatchDataGenerator(x, np.zeros(len(sequence), np.int64)).generate_dataloader(
-    {"seq": sequence[:1]}, {"seq": sequence[:1]}, a.batch, num_workers=0
+    {"seq": sequence[:1]}, {"seq": sequence[:1]}, a.batch, num_workers=a.workers
 )
 trainer = MatchTrainer(
-    Events(model), mode=1, optimizer_params={"lr": 1e-3, "weight_decay": a.decay}, model_path=tempfile.mkdtemp()
+    Events(model),
+    mode=1,
+    optimizer_params={"lr": 1e-3, "weight_decay": a.decay},
+    device=a.device,
+    model_path=tempfile.mkdtemp(),
 )
+for _ in range(a.warm):
+    trainer.train_one_epoch(loader)
 prepare = clock.lap()
 trainer.train_one_epoch(loader)
 training = clock.lap()

@@ -74,6 +74,8 @@ class HoME(nn.Module):
     """
 
     command = "train-mtl"
+    sources: Tensor
+    groups: Tensor
 
     def __init__(
         self,
@@ -114,8 +116,9 @@ class HoME(nn.Module):
         belongs = torch.tensor(self.group)[:, None] == torch.arange(n_groups)
         sees = torch.cat([tasks, belongs, torch.ones(n_tasks, 1, dtype=torch.bool)], dim=1)
         own = torch.cat([tasks, torch.zeros(n_tasks, n_groups + 1, dtype=torch.bool)], dim=1)
-        self.sources = [*self.group, *range(n_groups), n_groups]  # the mixture that each kind of expert sees
-        self.n_experts = n_experts
+        sources = [*self.group, *range(n_groups), n_groups]  # the mixture that each kind of expert sees
+        self.register_buffer("sources", torch.tensor(sources).repeat_interleave(n_experts), persistent=False)
+        self.register_buffer("groups", torch.tensor(self.group), persistent=False)  # that each task sees
         width = self.meta.out_dim
         self.task = SelfGated(
             width,
@@ -131,8 +134,8 @@ class HoME(nn.Module):
         shared, own = self.inputs(batch)
         values = torch.cat(shared, dim=1)
         meta = self.meta(self.views(values), values)  # (B, groups + 1, H)
-        seen = meta[:, self.sources].repeat_interleave(self.n_experts, dim=1)
-        ours, all_ = meta[:, self.group], meta[:, -1:].expand(-1, len(self.group), -1)
+        seen = meta.index_select(1, self.sources)
+        ours, all_ = meta.index_select(1, self.groups), meta[:, -1:].expand(-1, len(self.group), -1)
         return Output(self.towers(self.task(seen, torch.cat([ours, all_], dim=2)), own))
 
 
