@@ -18,6 +18,7 @@ from harness.records import Results
 
 HERE = Path(__file__).parents[1]
 SPEEDS = HERE / "specs" / "speed"
+WITHOUT_BAR, ENOUGH = ("deepctr_ctr",), 2  # peers that nothing is held to, and the rounds that say enough of them
 LIBRARIES = {"torch_rechub": "torch-rechub", "fuxictr": "fuxictr", "deepctr": "deepctr-torch", "recbole": "recbole"}
 
 
@@ -74,6 +75,11 @@ class Workplace:
 
     def rechub(self, *arguments: object) -> Ended:
         return ours.rechub(*arguments)
+
+
+def in_round(scripts: Sequence[str], number: int) -> list[str]:
+    """The peers' scripts that take part in a round."""
+    return [script for script in scripts if number <= ENOUGH or script not in WITHOUT_BAR]
 
 
 def library(script: str) -> str:

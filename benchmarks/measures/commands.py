@@ -9,7 +9,7 @@ from pathlib import Path
 import ours
 import pyarrow.parquet as pq
 from harness.records import Results
-from harness.workplace import SPEEDS, Workplace
+from harness.workplace import SPEEDS, Workplace, in_round
 
 from measures.measure import Measure, Value
 
@@ -47,7 +47,8 @@ def predict(place: Workplace, number: int) -> Results:
                 "start_s": start.seconds,
                 **whole.cost(),
             }
-    peers = place.peers((*PEERS, "deepctr_ctr"), "predict", place.dataset("criteo", "ids"), "deepfm")
+    scripts = in_round((*PEERS, "deepctr_ctr"), number)
+    peers = place.peers(scripts, "predict", place.dataset("criteo", "ids"), "deepfm")
     return {**found, **peers}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import ours
 from harness.records import Results
-from harness.workplace import SPEEDS, Workplace
+from harness.workplace import SPEEDS, Workplace, in_round
 
 from measures.measure import Measure, Value
 
@@ -34,7 +34,8 @@ class Loop:
         batch = self.peer_batch or self.batch
         options |= {} if batch is None else {"batch": batch}
         options |= {} if self.l2 is None else {"embedding-l2": self.l2}
-        return {**found, **place.peers(self.peers, "loop", place.dataset(self.dataset, "ids"), self.spec, **options)}
+        peers = in_round(self.peers, number)
+        return {**found, **place.peers(peers, "loop", place.dataset(self.dataset, "ids"), self.spec, **options)}
 
     def ours(self, place: Workplace, seed: int, **settings: object) -> dict[str, float]:
         settings["trainer__seed"] = seed

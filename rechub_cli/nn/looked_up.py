@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rechub_cli.kernels import loops
+from rechub_cli.nn.product import add_product, linear
 from rechub_cli.nn.rows import Recurring
 from rechub_cli.nn.table import autocasts_to_bf16
 
@@ -63,7 +64,7 @@ class _Linear(torch.autograd.Function):
         turned = loops.looked_up_linear(recurring, rows, dense, mine, bias, None, out)
         if rest is not None:
             others, rest = others.to(dtype), rest.to(dtype)
-            out.addmm_(others, rest.t())
+            add_product(out, others, rest)
         ctx.save_for_backward(rows, others, mine, rest, dense, turned)
         ctx.recurring, ctx.bias = recurring, bias is not None
         return out
@@ -79,7 +80,7 @@ class _Linear(torch.autograd.Function):
         if rest is None:
             return of_rows, None, of_mine, of_bias, None, None
         of_weight = _join(of_mine, grad.t() @ others, ctx.recurring, rows.shape[1])
-        return of_rows, grad @ rest, of_weight, of_bias, None, None
+        return of_rows, linear(grad, rest.t()), of_weight, of_bias, None, None
 
 
 def _split(weight: Tensor, recurring: Recurring, width: int) -> tuple[Tensor, Tensor | None]:
