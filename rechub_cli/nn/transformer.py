@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.dropout import Dropout
+
+# Narrower products gain nothing from bfloat16 on a CPU, where each batch of histories is a new shape to prepare for.
+NARROW = 128
 
 
 class CausalBlock(nn.Module):
@@ -94,7 +99,9 @@ class CausalEncoder(nn.Module):
         order = torch.arange(events.shape[0], device=events.device) - offsets[rows]
         places = rows * grid[1] + order
         shift = len(self.positions) - lengths[rows] if self.from_newest else 0
-        states = self.dropout(events + self.positions[order + shift])
-        for block in self.blocks:
-            states = block(states, places, grid)
-        return self.norm(states.float())
+        narrow = events.device.type == "cpu" and events.shape[1] < NARROW
+        with torch.autocast("cpu", enabled=False) if narrow else contextlib.nullcontext():
+            states = self.dropout(events.float() + self.positions[order + shift])
+            for block in self.blocks:
+                states = block(states, places, grid)
+            return self.norm(states.float())

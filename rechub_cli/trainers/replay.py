@@ -28,10 +28,10 @@ _PARTS = ("sparse", "dense", "labels", "weights", "label_weights")
 class Replay:
     """``learn(rows)``, replayed on a GPU where the step is sure to be the same operations every time.
 
-    That takes a model and losses of rechub's own, rows without sequences, optimizers that keep everything on the
-    device, and a learning rate that does not change with every batch; ``asleep`` switches it off. An epoch's last
-    batch, which has fewer rows than the recorded ones, is learnt as if there were no record. The loss of a replay lies
-    where the next one writes its own.
+    That takes a model and losses of rechub's own, or that say ``steady = True``; rows without sequences; optimizers
+    that keep everything on the device; and a learning rate that does not change with every batch. ``asleep`` switches
+    it off. An epoch's last batch, which has fewer rows than the recorded ones, is learnt as if there were no record.
+    The loss of a replay lies where the next one writes its own.
 
     Args:
         learn: forward, backward, update; the loss, detached.
@@ -53,7 +53,7 @@ class Replay:
         self.asleep = not (
             steady
             and device.type == "cuda"
-            and all(getattr(part, "__module__", "").startswith(_OURS) for part in (model, *losses))
+            and all(_is_steady(part) for part in (model, *losses))
             and all(isinstance(optimizer, Uncompiled) for optimizer in optimization.optimizers)
         )
         self.recorded: Any = None  # the graph,
@@ -110,6 +110,10 @@ class Replay:
         self.recorded, self.key = graph, key
         graph.replay()
         return self.loss
+
+
+def _is_steady(part: Any) -> bool:
+    return bool(getattr(part, "steady", getattr(part, "__module__", "").startswith(_OURS)))
 
 
 def _plain(inputs: Any) -> bool:

@@ -107,6 +107,19 @@ def test_another_learning_rate_or_training_is_recorded_anew(monkeypatch, change)
     assert graphs.how == (["step"] * WARM_UP + ["replay"]) + (["step"] * WARM_UP + ["replay"] * 2)
 
 
+class Promises(torch.nn.Linear):
+    steady = True
+
+
+@pytest.mark.parametrize(("model", "how"), [(torch.nn.Linear(1, 1), "step"), (Promises(1, 1), "replay")])
+def test_a_model_from_elsewhere_is_recorded_if_it_promises_to_be_steady(monkeypatch, model, how):
+    graphs = Graphs(monkeypatch)
+    learn = replay(graphs, model=model)
+    for _ in range(WARM_UP + 1):
+        learn(rows(1.0, 2.0))
+    assert graphs.how[-1] == how
+
+
 JAGGED = Jagged(torch.ones(3, dtype=torch.int32), torch.tensor([0, 2, 3]))
 
 
