@@ -18,6 +18,7 @@ from rechub_cli.data.block import Block, RowEncoder
 from rechub_cli.data.blocks import BLOCK_ROWS, FORMAT, Blocks, Stats, values_file
 from rechub_cli.data.cache_locks import hold, key_lock
 from rechub_cli.data.fit import CHUNK_ROWS
+from rechub_cli.data.memory import tidied
 from rechub_cli.data.tally import Tally
 from rechub_cli.errors import NoInput
 from rechub_cli.files import creating, sync_folder
@@ -76,7 +77,7 @@ def _build(folder: Path, rows: Rows, encoder: RowEncoder, progress: Callable[[in
     columns = list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))
     with contextlib.ExitStack() as stack:
         writer = _Writer(folder, encoder, stack)
-        for chunk in rows.tables(columns=columns, rows=CHUNK_ROWS):
+        for chunk in tidied(rows.tables(columns=columns, rows=CHUNK_ROWS)):
             writer.add(encoder.encode(chunk))
             if progress:
                 progress(writer.n_rows)

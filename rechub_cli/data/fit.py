@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rechub_cli.data import cells, ids, labels
-from rechub_cli.data.memory import available
+from rechub_cli.data.memory import available, tidied
 from rechub_cli.data.moments import days
 from rechub_cli.data.numbers import Moments, RowSample, Transform, bins, floats, signed_log1p
 from rechub_cli.data.plan import Plan
@@ -253,7 +253,7 @@ def fit(
     state, n_rows = Fit(plan, earlier, clock), 0
     times = [state.clock.column] if state.expires and state.clock.column else []
     columns = list(dict.fromkeys([*plan.feature_columns, *plan.label_columns, *times]))
-    for chunk in rows.tables(columns=columns, rows=CHUNK_ROWS):
+    for chunk in tidied(rows.tables(columns=columns, rows=CHUNK_ROWS)):
         if chunk.table.num_rows:
             state.add(chunk, pool)
         n_rows += chunk.table.num_rows

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
+T = TypeVar("T")
+TIDY = 3  # chunks of rows
 _MEMINFO, _CONTROL_GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
@@ -33,3 +37,14 @@ def settle() -> None:
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
         with contextlib.suppress(NotImplementedError):
             pa.set_memory_pool(pa.jemalloc_memory_pool())
+
+
+def tidied(chunks: Iterable[T]) -> Iterator[T]:
+    """The chunks; after every few of them, memory that nobody holds goes back to the system.
+
+    Each leaves holes between what is kept, in which the next ones do not fit: over many files they pile up.
+    """
+    for number, chunk in enumerate(chunks, start=1):
+        yield chunk
+        if number % TIDY == 0:
+            pa.default_memory_pool().release_unused()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,8 +21,6 @@ from rechub_cli.data.readers import Reader
 from rechub_cli.data.types import Guess, cast, handled, is_text, kind, parse, unify
 from rechub_cli.errors import DataError, NoInput, UsageError
 from rechub_cli.spec.model import Join
-
-TIDY = 8  # chunks after which memory that nobody holds goes back to the system: scattered, it would pile up
 
 __all__ = ["CHUNK_ROWS", "Chunk", "Rows", "Source", "Stats"]
 
@@ -163,7 +160,6 @@ class Source:
                 joins.insert(0, look_up)
                 needed = list(dict.fromkeys([*(name for name in needed if name not in look_up.added), *look_up.keys]))
                 stats.join_misses[look_up.name] = 0
-        chunks = itertools.count(1)
         for i in range(len(self.files)):
             for chunk in self._chunks(i, needed, rows):
                 stats.rows_read += len(chunk)
@@ -176,8 +172,6 @@ class Source:
                 stats.rows_kept += len(chunk)
                 if len(chunk):
                     yield chunk.select(names)
-                if next(chunks) % TIDY == 0:
-                    pa.default_memory_pool().release_unused()
 
     def _chunks(self, i: int, names: list[str], rows: int) -> Iterator[Chunk]:
         """The columns of one file and of its path, each of the type it has in all files."""

@@ -37,3 +37,18 @@ def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.available() is None
+
+
+def test_memory_that_nobody_holds_is_given_back_between_chunks(monkeypatch):
+    given_back = []
+
+    class Pool:
+        def release_unused(self):
+            given_back.append(len(seen))
+
+    monkeypatch.setattr(memory.pa, "default_memory_pool", Pool)
+    seen = []
+    for chunk in memory.tidied(range(7)):
+        seen.append(chunk)
+    assert seen == list(range(7))
+    assert given_back == [3, 6]
