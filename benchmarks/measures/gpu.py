@@ -12,7 +12,7 @@ from harness.workplace import SPEEDS, Workplace
 from measures.measure import Measure, Value
 
 EPOCHS = 5  # of ours the quickest counts; of a peer the second, for its first starts the GPU too
-WORKERS = 8  # processes that make a peer's batches: by itself, one process makes a tenth of what a GPU trains
+WORKERS = 8  # processes that make a peer's batches row by row, so that the GPU need not wait for one
 
 
 @dataclass(frozen=True, slots=True)

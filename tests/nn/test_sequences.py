@@ -11,7 +11,7 @@ from rechub_cli.nn import prefix_attention
 from rechub_cli.nn.events import Prefixes
 from rechub_cli.nn.prefix_attention import PrefixAttention
 from rechub_cli.nn.recurrent import JaggedGRU, by_time
-from rechub_cli.nn.transformer import CausalBlock, CausalEncoder
+from rechub_cli.nn.transformer import NARROW, CausalBlock, CausalEncoder
 
 LENGTHS = [2, 0, 5, 1, 5]
 
@@ -88,3 +88,19 @@ def test_long_histories_are_attended_a_block_at_a_time(monkeypatch):
     row = events(3)[2:7]
     expected = (torch.sigmoid(1 + 2 * row[:3]) @ layer.weight) @ row[:3]
     torch.testing.assert_close(found[0][0][3], expected)
+
+
+@pytest.mark.parametrize("dim", [NARROW - 64, NARROW])
+def test_narrow_products_of_a_transformer_stay_in_fp32_on_a_cpu(dim):
+    torch.manual_seed(0)
+    encoder = CausalEncoder(
+        dim, 4, n_blocks=1, n_heads=2, hidden_dim=dim, dropout=0.0, norm_first=True, std=0.02
+    ).eval()
+    events, offsets = torch.randn(6, dim), torch.tensor([0, 4, 6])
+    with torch.no_grad():
+        exact = encoder(events, offsets)
+        with torch.autocast("cpu", torch.bfloat16):
+            asked = encoder(events, offsets)
+    assert asked.dtype == torch.float32
+    assert torch.equal(exact, asked) == (dim < NARROW)
+    assert torch.allclose(exact, asked, atol=0.1)
