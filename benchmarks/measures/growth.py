@@ -80,6 +80,6 @@ MEASURES = (
             Value("once_mb", "MiB at 1M", lower=True),
             Value("often_mb", "MiB at 10M", lower=True),
         ),
-        rounds=2,
+        rounds=3,
     ),
 )

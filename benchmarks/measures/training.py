@@ -70,6 +70,7 @@ def values(*auc: str, unit: str = "rows", **bars: Any) -> tuple[Value, ...]:
 
 
 FLOAT32, BFLOAT16 = {"torch-rechub": 6.5, "fuxictr": 6.0}, {"torch-rechub": 10.0, "fuxictr": 9.0}
+FEW = 3  # rounds, where nothing is held to a bar
 SECTION = "Training"
 MEASURES = (
     Measure(
@@ -99,6 +100,7 @@ MEASURES = (
         "DeepFM, Frappe-like 200k rows × 10, batch 4096",
         Loop("frappe", "frappe", 200_000, CTR),
         values("auc"),
+        rounds=FEW,
     ),
     Measure(
         "train.dcn_v2",
@@ -106,6 +108,7 @@ MEASURES = (
         "DCN-V2, Criteo-like 200k rows, batch 4096",
         Loop("dcn_v2", "criteo", 200_000, CTR),
         values("auc"),
+        rounds=FEW,
     ),
     Measure(
         "train.din",
@@ -113,6 +116,7 @@ MEASURES = (
         "DIN, histories of up to 50, 100k rows, batch 1024",
         Loop("din", "behaviour", 100_000, CTR),
         values("auc"),
+        rounds=FEW,
     ),
     Measure(
         "train.mmoe",
@@ -120,6 +124,7 @@ MEASURES = (
         "MMoE, census-like 200k rows, batch 1024",
         Loop("mmoe", "census", 200_000, ("torch_rechub_mtl", "fuxictr_mtl", "deepctr_ctr"), "train-mtl"),
         values("auc_income", "auc_marital"),
+        rounds=FEW,
     ),
     Measure(
         "train.sasrec",
@@ -134,6 +139,7 @@ MEASURES = (
             negatives='{"name": "uniform", "n": 1}',
         ),
         values(unit="events"),
+        rounds=FEW,
     ),
     Measure(
         "train.sasrec_full",
@@ -141,5 +147,6 @@ MEASURES = (
         "SASRec, 50k events, the whole softmax",
         Loop("sasrec", "films", 50_000, ("recbole_sasrec",), "train-match", peer_batch=512),
         values(unit="events"),
+        rounds=FEW,
     ),
 )

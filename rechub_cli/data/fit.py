@@ -27,7 +27,7 @@ from rechub_cli.data.vocabulary import Buckets, Counter, Vocabulary
 from rechub_cli.errors import DataError, NoInput, RunFailed
 from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse, Vector
 
-CHUNK_ROWS = 1 << 17  # enough that the work is in Arrow and numpy, few enough that memory stays small
+CHUNK_ROWS = 1 << 16  # enough that the work is in Arrow and numpy, few enough that memory stays small
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Chunk, Rows
