@@ -1,55 +1,22 @@
-/* Loops over looked-up rows: fields.c includes this once for each kind of processor (see looked_up.h). */
+/* Loops over looked-up rows, for one kind of processor (see kinds.h). */
 
-typedef float FOR(vector_t) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef uint32_t FOR(words_t) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef uint16_t FOR(halves_t) __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
-
-/* The first `count` of a vector's values, from memory; the others are zero. */
-INLINE FOR(vector_t) FOR(load)(const void *values, int64_t place, int64_t count, int half) {
-    FOR(vector_t) value = {0};
-    if (half) {
-        FOR(halves_t) halves = {0};
-        if (count == LANES) halves = *(const FOR(halves_t) *)((const uint16_t *)values + place);
-        else memcpy(&halves, (const uint16_t *)values + place, sizeof(uint16_t) * (size_t)count);
-        FOR(words_t) words = __builtin_convertvector(halves, FOR(words_t)) << 16;
-        memcpy(&value, &words, sizeof value);
-    } else if (count == LANES) {
-        value = *(const FOR(vector_t) *)((const float *)values + place);
-    } else {
-        memcpy(&value, (const float *)values + place, sizeof(float) * (size_t)count);
-    }
-    return value;
-}
-
-/* bfloat16 is the upper half of a float, to the nearest, ties to even; not a number stays one. */
-INLINE void FOR(store)(FOR(vector_t) value, void *values, int64_t place, int64_t count, int half) {
-    if (half) {
-        FOR(words_t) words = (FOR(words_t))value, no_number = (FOR(words_t))((words & 0x7fffffffu) > 0x7f800000u);
-        words = (no_number & 0x7fc00000u) | (~no_number & (words + 0x7fffu + (words >> 16 & 1)));
-        FOR(halves_t) halves = __builtin_convertvector(words >> 16, FOR(halves_t));
-        memcpy((uint16_t *)values + place, &halves, sizeof(uint16_t) * (size_t)count);
-    } else {
-        memcpy((float *)values + place, &value, sizeof(float) * (size_t)count);
-    }
-}
+#include "vectors.h"
 
 /* Some values of the fields of one row of the batch. */
-INLINE void FOR(look_up)(const lookup_t *t, int64_t row, int64_t from, int64_t count, int half, int interact) {
+INLINE void FOR(look_up)(const lookup_t *t, int64_t row, int64_t from, int64_t count, int half, int add_up) {
     FOR(vector_t) sum = {0}, squares = {0};
     int64_t place = row * t->kept;
     for (int64_t i = row * t->fields; i < (row + 1) * t->fields; i++) {
         if (i + AHEAD < t->n) PREFETCH(t->table + t->ids[i + AHEAD] * t->width + from);
         FOR(vector_t) values = FOR(load)(t->table, t->ids[i] * t->width + from, count, 0);
         if (!t->place || t->place[i - row * t->fields] >= 0) FOR(store)(values, t->out, place++ * t->width + from, count, half);
-        if (interact) {
+        if (add_up) {
             sum += values;
             squares += values * values;
         }
     }
-    if (interact) {
-        FOR(store)(sum, t->total, row * t->width + from, count, 0);
-        FOR(store)(0.5f * (sum * sum - squares), t->interaction, row * t->width + from, count, 0);
-    }
+    if (add_up) FOR(store)(sum, t->total, row * t->width + from, count, 0);
+    if (add_up && t->interaction) FOR(store)(0.5f * (sum * sum - squares), t->interaction, row * t->width + from, count, 0);
 }
 
 /* Which of the kept rows an occurrence is; negative for none. */
@@ -60,20 +27,20 @@ INLINE int64_t FOR(kept_at)(const segments_t *t, int64_t i) {
 }
 
 /* Some values of the gradients of one distinct row, summed. */
-INLINE void FOR(sum)(const segments_t *t, int64_t u, int64_t from, int64_t count, int half, int interact) {
+INLINE void FOR(sum)(const segments_t *t, int64_t u, int64_t from, int64_t count, int half, int added_up) {
     FOR(vector_t) sum = {0}, weight = {0};
     const int64_t width = t->width, stop = u + 1 < t->found ? t->starts[u + 1] : t->n;
     for (int64_t i = t->starts[u]; i < stop; i++) {
-        if (i + AHEAD < t->n) PREFETCH((const char *)t->gradient + (FOR(kept_at)(t, i + AHEAD) * width + from) * (half ? 2 : 4));
+        if (t->kept && i + AHEAD < t->n) PREFETCH((const char *)t->gradient + (FOR(kept_at)(t, i + AHEAD) * width + from) * (half ? 2 : 4));
         const int64_t kept = FOR(kept_at)(t, i);
         if (kept >= 0) sum += FOR(load)(t->gradient, kept * width + from, count, half);
-        if (interact) {
+        if (added_up) {
             int64_t place = (uint32_t)t->order[i] / (uint32_t)t->fields * width + from;
             sum += FOR(load)(t->of_total, place, count, 0);
-            weight += FOR(load)(t->of_interaction, place, count, 0);
+            if (t->of_interaction) weight += FOR(load)(t->of_interaction, place, count, 0);
         }
     }
-    if (interact) sum -= weight * FOR(load)(t->table, t->rows[u] * width + from, count, 0);
+    if (added_up && t->of_interaction) sum -= weight * FOR(load)(t->table, t->rows[u] * width + from, count, 0);
     FOR(store)(sum, t->out, u * width + from, count, 0);
 }
 
@@ -91,9 +58,9 @@ INLINE void FOR(sum)(const segments_t *t, int64_t u, int64_t from, int64_t count
 static void FOR(look_up_work)(const void *task, int64_t begin, int64_t end) {
     const lookup_t *t = task;
     for (int64_t row = begin; row < end; row++) {
-        if (t->half && t->interaction) SPANS(FOR(look_up), t, row, 1, 1);
+        if (t->half && t->total) SPANS(FOR(look_up), t, row, 1, 1);
         else if (t->half) SPANS(FOR(look_up), t, row, 1, 0);
-        else if (t->interaction) SPANS(FOR(look_up), t, row, 0, 1);
+        else if (t->total) SPANS(FOR(look_up), t, row, 0, 1);
         else SPANS(FOR(look_up), t, row, 0, 0);
     }
 }
@@ -102,9 +69,9 @@ static void FOR(sum_work)(const void *task, int64_t begin, int64_t end) {
     const segments_t *t = task;
     for (int64_t u = begin; u < end; u++) {
         if (t->of_interaction && u + AHEAD < t->found) fetch(t->table + t->rows[u + AHEAD] * t->width, t->width);
-        if (t->half && t->of_interaction) SPANS(FOR(sum), t, u, 1, 1);
+        if (t->half && t->of_total) SPANS(FOR(sum), t, u, 1, 1);
         else if (t->half) SPANS(FOR(sum), t, u, 1, 0);
-        else if (t->of_interaction) SPANS(FOR(sum), t, u, 0, 1);
+        else if (t->of_total) SPANS(FOR(sum), t, u, 0, 1);
         else SPANS(FOR(sum), t, u, 0, 0);
     }
 }

@@ -149,7 +149,9 @@ INLINE int64_t output_at(int64_t place, int bf16) {
 }
 
 typedef struct {
-    int64_t n, fields, width, numbers, outputs, columns; /* columns: of the weight, F * E + D */
+    int64_t n, fields, width, numbers, outputs;
+    int64_t columns, stride; /* F * E + D; and those of the weight, which may have other fields too */
+    const int64_t *column;   /* (F + 1,) of the weight, where each field's columns start, then those of the numbers */
     const int64_t *first;  /* (F + 1,) where each field's rows start among them */
     const int64_t *starts; /* (U,) where each row's occurrences start in `at` */
     const int32_t *slot;   /* (n, F) the place of each occurrence's row among the distinct ones */
@@ -162,7 +164,7 @@ typedef struct {
     float *row_gradient;   /* (U, E), added to */
     float *part;           /* by tile: (U, E), what it adds */
     float *number_gradient; /* by tile: (D, tile) */
-    float *weight_gradient; /* (outputs, columns) */
+    float *weight_gradient; /* (outputs, stride), of which the columns of other fields are left as they are */
     float *bias_gradient;  /* (outputs,) or NULL */
     int64_t found;
     int bf16;
@@ -189,45 +191,19 @@ INLINE tile_t tile_of(const linear_t *t, int64_t number) {
     return (tile_t){from, kept, (kept + PAIR - 1) / PAIR * PAIR};
 }
 
-#define FOR(name) name##_any
-#include "looked_up.h"
-#undef FOR
+#define LOOPS "looked_up.h"
+#include "kinds.h"
 
-#if defined(KINDS)
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v3")
-#define FOR(name) name##_v3
-#include "looked_up.h"
-#undef FOR
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4")
-#define FOR(name) name##_v4
-#include "looked_up.h"
-#undef FOR
-#pragma GCC pop_options
-#endif
-
-typedef void (*work_fn)(const void *, int64_t, int64_t);
-
-static work_fn work_of(int backward) {
-#if defined(KINDS)
-    if (__builtin_cpu_supports("x86-64-v4")) return backward ? backward_work_v4 : forward_work_v4;
-    if (__builtin_cpu_supports("x86-64-v3")) return backward ? backward_work_v3 : forward_work_v3;
-#endif
-    return backward ? backward_work_any : forward_work_any;
-}
-
-/* `shape`: n, F, E, D, outputs, U. `slot`, `at` and `first` are those of `place_rows`; `part` is by `looked_up_tiles`. */
-void looked_up_linear(int backward, const int64_t *shape, const int64_t *first, const int64_t *starts, const int32_t *slot,
+/* `shape`: n, F, E, D, outputs, U, stride. `slot`, `at` and `first` are those of `place_rows`; `part` is by `looked_up_tiles`. */
+void looked_up_linear(int backward, const int64_t *shape, const int64_t *column, const int64_t *first, const int64_t *starts, const int32_t *slot,
                       const int32_t *at, const float *rows, const float *weight, const float *bias, const float *dense,
                       float *turned, void *near, void *out, float *row_gradient, float *part,
                       float *number_gradient, float *weight_gradient, float *bias_gradient, int bf16, int threads) {
-    linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], first, starts, slot, at,
-                  rows, weight, bias, dense, turned, near, out, row_gradient, part, number_gradient, weight_gradient,
+    linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], shape[6], column, first, starts,
+                  slot, at, rows, weight, bias, dense, turned, near, out, row_gradient, part, number_gradient, weight_gradient,
                   bias_gradient, shape[5], bf16, tile_width(shape[0], shape[5], bf16)};
     int64_t tiles = looked_up_tiles(t.n, t.found, t.outputs, bf16), size = t.found * t.width;
-    share(work_of(backward), &t, tiles, 1, threads);
+    share(backward ? BEST(backward_work) : BEST(forward_work), &t, tiles, 1, threads);
     for (int64_t tile = 0; backward && tile < tiles; tile++)
         for (int64_t i = 0; i < size; i++) row_gradient[i] += part[tile * size + i];
 }

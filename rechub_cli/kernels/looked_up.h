@@ -1,5 +1,4 @@
-/* Loops of a linear layer over looked-up rows: kernels.c includes this once for each kind of processor, as functions of
- * that kind, because vectors of a fixed length are cut up for the oldest one otherwise.
+/* Loops of a linear layer over looked-up rows, for one kind of processor (see kinds.h).
  *
  * A pair of vectors is PAIR outputs. Of bfloat16 the first one holds the even outputs and the second the odd ones, which is
  * how the halves of 32-bit words lie; whatever is kept in a tile's own order of float32 has that order too.
@@ -93,8 +92,8 @@ INLINE FOR(vector_t) FOR(part_of)(const float *values, int64_t count) {
 /* The gradients that come from some distinct rows of a field, with their sums of the gradients of a chunk's outputs. */
 INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept, int64_t column, const float *rows,
                                  const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int bf16) {
-    const float *weight = t->weight + output * t->columns + column;
-    float *gradient = t->weight_gradient + output * t->columns + column;
+    const float *weight = t->weight + output * t->stride + column;
+    float *gradient = t->weight_gradient + output * t->stride + column;
     for (int64_t e = 0; e < t->width; e += LANES) {
         const int64_t count = t->width - e < LANES ? t->width - e : LANES;
         FOR(vector_t) values[BLOCK];
@@ -106,7 +105,7 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
             for (int64_t i = 0; i < found; i++)
                 for (int o = 0; o < 4; o++) sum[o] += sums[i][place[o]] * values[i];
             for (int o = 0; o < 4 && j + o < kept; o++) {
-                float *target = gradient + (j + o) * t->columns + e;
+                float *target = gradient + (j + o) * t->stride + e;
                 if (again) sum[o] += FOR(part_of)(target, count);
                 memcpy(target, &sum[o], (size_t)count * sizeof *target);
             }
@@ -116,7 +115,7 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
             int64_t place[4];
             for (int o = 0; o < 4; o++) place[o] = i + o < found ? i + o : found - 1;
             for (int64_t j = 0; j < kept; j++) {
-                FOR(vector_t) value = FOR(part_of)(weight + j * t->columns + e, count);
+                FOR(vector_t) value = FOR(part_of)(weight + j * t->stride + e, count);
                 for (int o = 0; o < 4; o++) sum[o] += sums[place[o]][lane(j, bf16)] * value;
             }
             for (int o = 0; o < 4 && i + o < found; o++) {
@@ -144,7 +143,7 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
                 FOR(add_rows)(sum, near, size, t->at + t->starts[u], stop - t->starts[u], h, pairs, bf16);
                 for (int v = 0; v < 2 * pairs; v++) ((FOR(vector_t) *)sums[i])[v] = sum[v];
             }
-            FOR(field_gradients)(t, output, kept, field * t->width, t->rows + from * t->width, (const float(*)[CHUNK * PAIR])sums, found,
+            FOR(field_gradients)(t, output, kept, t->column[field], t->rows + from * t->width, (const float(*)[CHUNK * PAIR])sums, found,
                                  from > t->first[field], part + from * t->width, bf16);
         }
     float bias[CHUNK * PAIR] = {0}, *of_numbers = t->number_gradient + output / PAIR * PAIR * numbers; /* (D, chunk) */
@@ -160,7 +159,7 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
             }
         }
     for (int64_t j = 0; j < kept; j++) {
-        float *target = t->weight_gradient + (output + j) * t->columns + t->fields * t->width;
+        float *target = t->weight_gradient + (output + j) * t->stride + t->column[t->fields];
         for (int64_t d = 0; d < numbers; d++) target[d] = of_numbers[d * pairs * PAIR + lane(j, bf16)];
         if (t->bias_gradient) t->bias_gradient[output + j] = bias[lane(j, bf16)];
     }
@@ -174,13 +173,15 @@ INLINE void FOR(forward_tile)(const linear_t *task, int64_t number, int bf16) {
         const float *source[LANES];
         for (int i = 0; i < LANES; i++) {
             int64_t j = output_at(from + i, bf16);
-            source[i] = t->weight + (tile.from + (j < tile.kept ? j : tile.kept - 1)) * t->columns; /* one too many: unused */
+            source[i] = t->weight + (tile.from + (j < tile.kept ? j : tile.kept - 1)) * t->stride; /* one too many: unused */
         }
-        for (int64_t k = 0; k < t->columns; k++) {
-            FOR(vector_t) column;
-            for (int i = 0; i < LANES; i++) column[i] = source[i][k];
-            *(FOR(vector_t) *)(turned + k * tile.size + from) = column;
-        }
+        float *target = turned + from;
+        for (int64_t field = 0; field <= t->fields; field++)
+            for (int64_t k = 0; k < (field < t->fields ? t->width : t->numbers); k++, target += tile.size) {
+                FOR(vector_t) column;
+                for (int i = 0; i < LANES; i++) column[i] = source[i][t->column[field] + k];
+                *(FOR(vector_t) *)target = column;
+            }
     }
     int64_t h = 0;
     for (; h + CHUNK * PAIR <= tile.size; h += CHUNK * PAIR) FOR(forward_chunk)(t, tile, h, CHUNK, bf16);

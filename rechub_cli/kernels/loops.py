@@ -25,12 +25,16 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "place_rows": ([_at, _i64, _at, _at, _i64, _at, _i64, _at, _i64, *[_at] * 5], _i64),
     "look_up_fields": ([_at, _i64, _i64, _i64, _at, _i64, _at, _i64, _at, _int, _at, _at, _int], _int),
     "sum_gradients": ([_at, _at, _i64, _at, _i64, _i64, _i64, _at, _i64, _at, _int, *[_at] * 4, _int], None),
+    "narrow_linear": ([_at, _int, _i64, _i64, _at, _at, _i64, _at, _int], None),
+    "narrow_gradients": ([_at, _int, _i64, _i64, _at, _i64, _at, _at, _i64, _at, _at, _int], None),
     "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
     "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
     "looked_up_tiles": ([_i64, _i64, _i64, _int], _i64),
-    "looked_up_linear": ([_int, *[_at] * 17, _int, _int], None),
+    "looked_up_linear": ([_int, *[_at] * 18, _int, _int], None),
 }
 
+FEW = 4  # outputs of a narrow linear layer
+_BLOCK = 128  # rows whose part of a narrow layer's weight gradient is summed by itself
 _PAIR = 32  # outputs that the loops over looked-up rows take at once
 
 
@@ -73,24 +77,35 @@ def group_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def look_up_fields(
-    table: Tensor, ids: Tensor, *, place: Tensor | None = None, half: bool = False, interact: bool = False
+    table: Tensor,
+    ids: Tensor,
+    *,
+    place: Tensor | None = None,
+    kept: int | None = None,
+    half: bool = False,
+    interact: bool = False,
+    total_only: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None] | None:
     """Rows of a float32 table (V, E) for int32 ids (B, F): (B, F, E), in bfloat16 where ``half``.
 
-    ``place``, int32 (F,): the place of each field in the answer, rising, or -1 for none.
-    With ``interact`` also the bi-interaction of all fields and their sum, both (B, E).
+    ``place``, int32 (F,): the place of each field in the answer, rising, or -1 for none; ``kept``: how many have one.
+    With ``interact`` also the bi-interaction of all fields and their sum, both (B, E). ``total_only``: that sum, and
+    no field.
     """
     loops = usable(table, ids)
     if loops is None or ids.dtype != torch.int32 or table.dtype != torch.float32:
         return None
     (size, fields), width = ids.shape, table.shape[1]
-    kept = fields if place is None else int((place >= 0).sum())
+    if total_only:
+        place, kept = nowhere(fields), 0
+    kept = fields if kept is None else kept
     out = torch.empty(size, kept, width, dtype=torch.bfloat16 if half else torch.float32)
     blank = torch.empty if fields else torch.zeros
-    interaction, total = (blank(size, width) if interact else None for _ in range(2))
+    total = blank(size, width) if interact or total_only else None
+    interaction = blank(size, width) if interact else None
     wrong = loops.look_up_fields(
         *(ids.data_ptr(), size, fields, width, _address(place), kept, table.data_ptr(), table.shape[0], out.data_ptr()),
-        *(half, _address(interaction), _address(total), _threads()),
+        *(half, _address(total), _address(interaction), _threads()),
     )
     return None if wrong else (out, interaction, total)  # torch's own operator tells what is wrong
 
@@ -101,25 +116,59 @@ def sum_gradients(
     starts: Tensor,
     gradient: Tensor,
     table: Tensor,
-    interaction: tuple[Tensor, Tensor] | None = None,
+    beside: tuple[Tensor, Tensor | None] | None = None,
     place: Tensor | None = None,
 ) -> Tensor | None:
     """(U, E): the gradient (B, F, E), float32 or bfloat16, of looked-up fields, summed by distinct row.
 
-    ``interaction``: its gradient (B, E), and that times the sum over the fields. ``place``: see ``look_up_fields``.
+    ``beside``: what each of a row's fields gets (B, E), the gradient of their sum or that of the interaction times their
+    sum; and the gradient of the interaction, of which its own row is taken apart. ``place``: see ``look_up_fields``.
     """
-    loops = usable(gradient, table, *(interaction or ()))
+    of_total, of_interaction = beside or (None, None)
+    given = [tensor for tensor in (gradient, table, of_total, of_interaction) if tensor is not None]
+    loops = usable(*given)
     if loops is None or gradient.dtype not in (torch.float32, torch.bfloat16) or table.dtype != torch.float32:
         return None
     out = torch.empty(rows.numel(), table.shape[1])
-    of_interaction, of_total = interaction or (None, None)
     fields = gradient.shape[1] if place is None else place.numel()
     loops.sum_gradients(
         *(rows.data_ptr(), order.data_ptr(), order.numel(), starts.data_ptr(), rows.numel(), fields, table.shape[1]),
         *(_address(place), gradient.shape[1], gradient.data_ptr(), gradient.dtype == torch.bfloat16),
-        *(_address(of_interaction), _address(of_total), table.data_ptr(), out.data_ptr(), _threads()),
+        *(_address(of_total), _address(of_interaction), table.data_ptr(), out.data_ptr(), _threads()),
     )
     return out
+
+
+@functools.cache
+def nowhere(fields: int) -> Tensor:
+    """int32 (F,): the ``place`` of fields of which none is kept."""
+    return torch.full((fields,), -1, dtype=torch.int32)
+
+
+def narrow_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    """float32 (B, outputs): x (B, inputs), float32 or bfloat16, times a float32 weight of any outputs, plus the bias."""
+    loops = usable(x, weight)
+    if loops is None or x.dtype not in (torch.float32, torch.bfloat16) or weight.dtype != torch.float32:
+        return None
+    out = torch.empty(len(x), len(weight))
+    loops.narrow_linear(
+        *(x.data_ptr(), x.dtype == torch.bfloat16, *x.shape, weight.data_ptr(), _address(bias), len(weight)),
+        *(out.data_ptr(), _threads()),
+    )
+    return out
+
+
+def narrow_gradients(x: Tensor, weight: Tensor, gradient: Tensor, of_x: bool = True) -> tuple[Tensor | None, Tensor]:
+    """The gradients of x, like x, and of the weight, of at most FEW outputs; see ``narrow_linear``."""
+    loops = library()
+    assert loops is not None
+    x_gradient, weight_gradient = torch.empty_like(x) if of_x else None, torch.empty_like(weight)
+    part = torch.empty(-(-len(x) // _BLOCK), *weight.shape)
+    loops.narrow_gradients(
+        *(x.data_ptr(), x.dtype == torch.bfloat16, *x.shape, weight.data_ptr(), len(weight), gradient.data_ptr()),
+        *(_address(x_gradient), _BLOCK, part.data_ptr(), weight_gradient.data_ptr(), _threads()),
+    )
+    return x_gradient, weight_gradient
 
 
 def lazy_adam(
@@ -162,7 +211,7 @@ def rowwise_adagrad(
 
 
 def place_rows(
-    rows: Tensor, order: Tensor, starts: Tensor, offsets: Tensor, place: Tensor, found: int
+    rows: Tensor, order: Tensor, starts: Tensor, offsets: Tensor, place: Tensor, kept: int, found: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
     """Of the grouped ids (B, F) of a batch, what ``looked_up_linear`` wants of K of the fields.
 
@@ -172,7 +221,7 @@ def place_rows(
     """
     loops = library()
     assert loops is not None
-    fields, kept = place.numel(), int((place >= 0).sum())
+    fields = place.numel()
     size = order.numel() // fields
     slot, at = torch.empty(size, kept, dtype=torch.int32), torch.empty(size * kept, dtype=torch.int32)
     first, kept_starts, which = (torch.empty(n, dtype=torch.int64) for n in (kept + 1, found, found))
@@ -196,10 +245,11 @@ def looked_up_linear(
     weight_gradient: Tensor | None = None,
     bias_gradient: Tensor | None = None,
 ) -> Tensor:
-    """One pass of ``nn.looked_up`` over distinct rows (U, E) and numbers (B, D); the weight is (outputs, K * E + D).
+    """One pass of ``nn.looked_up`` over distinct rows (U, E) and numbers (B, D); the weight is (outputs, F * E + D).
 
     Forwards it writes ``out`` and returns the weight transposed, as the loops want it; backwards, where that and the
-    gradients are given, it reads ``out`` as the gradient, and adds to ``row_gradient`` (U, E).
+    gradients are given, it reads ``out`` as the gradient, adds to ``row_gradient`` (U, E), and leaves the columns of the
+    fields that do not recur out of ``weight_gradient``.
     """
     loops = library()
     assert loops is not None
@@ -209,16 +259,17 @@ def looked_up_linear(
     near = out.new_empty(size if backward else found, outputs)
     part = number_gradient = None
     if turned is None:
-        turned = weight.new_empty(weight.shape[1], outputs)
+        turned = weight.new_empty(fields * width + dense.shape[1], outputs)
     else:
         tiles = loops.looked_up_tiles(size, found, out.shape[1], half)
         part = weight.new_empty(tiles, found, width)
         number_gradient = weight.new_empty(dense.shape[1], outputs)
-    shape = (size, fields, width, dense.shape[1], out.shape[1], found)
+    shape = (size, fields, width, dense.shape[1], out.shape[1], found, weight.shape[1])
+    columns = [*(field * width for field in inputs.fields), weight.shape[1] - dense.shape[1]]
     read = (inputs.first, inputs.starts, inputs.slot, inputs.at, rows, weight, bias, dense)
     written = (turned, near, out, row_gradient, part, number_gradient, weight_gradient, bias_gradient)
     loops.looked_up_linear(
-        *(backward, (ctypes.c_int64 * 6)(*shape)),
+        *(backward, (ctypes.c_int64 * 7)(*shape), (ctypes.c_int64 * len(columns))(*columns)),
         *(_address(tensor) for tensor in (*read, *written)),
         *(half, _threads()),
     )

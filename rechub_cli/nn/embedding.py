@@ -108,6 +108,7 @@ class FeatureEmbedding(nn.Module):
                 layout = TableFields(schema, mine)
                 self.layouts[str(width)], self.tables[str(width)] = layout, layout.new_table(width, std)
         self._max_pooled = [feature.name for feature in pooled if feature.pooling == "max"]
+        self._single = len(self.layouts) == 1 and not self._max_pooled and not self.numbers.fields
         self._droppable = [(c, feature) for c, feature in enumerate(schema.sparse) if feature.id_dropout]
         self._apart = len({feature.table for feature in ids}) == len(ids) and not schema.sequences
         ends = torch.tensor([0, *self.dims]).cumsum(0).tolist()
@@ -149,15 +150,11 @@ class FeatureEmbedding(nn.Module):
             interact: ``interaction`` will be read: it may then cost no pass of its own.
         """
         pairs = self._pairs(self.tables if tables is None else tables)
-        if like is not None and len(like.requests) == len(self.layouts) == 1:
-            requests = like.requests
-        else:
-            sparse = self._dropped(batch.sparse)
-            requests = [layout.request(sparse, batch.sequences) for layout, _ in pairs]
+        requests = self._requests(batch, like)
         answers: list[Tensor] = []  # (B, fields of the table, E)
         sequences: dict[str, Jagged] = {}
         interaction: Tensor | None = None
-        single = len(pairs) == 1 and not self._max_pooled and not self.numbers.fields
+        single = self._single
         for_linear = for_linear and (single or not interact)  # what else makes the interaction wants it whole
         may_recur = single and self._apart and not batch.dense.requires_grad
         looked_up: LookedUp | None = None
@@ -174,6 +171,24 @@ class FeatureEmbedding(nn.Module):
         numbers, dense = self.numbers(batch.dense)
         flat = self._flat(answers, {**others, **numbers}, batch)
         return Embedded(flat, dense, sequences, self.spans, requests, interaction, looked_up)
+
+    def total(self, batch: Batch, like: Embedded | None = None) -> tuple[Tensor, Tensor]:
+        """The sum of all fields (B, E), where they have one width, and ``Embedded.dense``; for ``like`` see ``forward``."""
+        if self._single:
+            ((_, table),) = self._pairs(self.tables)
+            total = table.total(self._requests(batch, like)[0])
+            if total is not None:
+                return total, self.numbers(batch.dense)[1]
+        embedded = self(batch, like)
+        width = self.dims[0] if self.dims else 1
+        return embedded.flat.view(len(batch), -1, width).sum(1), embedded.dense
+
+    def _requests(self, batch: Batch, like: Embedded | None) -> Sequence[Request]:
+        if like is not None and len(like.requests) == len(self.layouts) == 1:
+            return like.requests
+        sparse = self._dropped(batch.sparse)
+        layouts = cast("list[TableFields]", list(self.layouts.values()))
+        return [layout.request(sparse, batch.sequences) for layout in layouts]
 
     def _pairs(self, tables: nn.ModuleDict) -> list[tuple[TableFields, EmbeddingTable]]:
         pairs = [(layout, tables[width]) for width, layout in self.layouts.items()]

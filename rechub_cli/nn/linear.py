@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rechub_cli.batch import Batch
 from rechub_cli.nn.embedding import Embedded, FeatureEmbedding
 from rechub_cli.nn.looked_up import LookedUp
+from rechub_cli.nn.narrow import narrow_linear
 from rechub_cli.nn.norm import BatchNorm
 from rechub_cli.nn.product import linear
 from rechub_cli.schema import Schema
@@ -70,6 +71,8 @@ class LastLinear(ConcatLinear):
     """The last layer: a ConcatLinear in float32 whatever the precision of the layers before it."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        if len(inputs) == 1 and (narrow := narrow_linear(inputs[0], self.weight, self.bias)) is not None:
+            return narrow
         with torch.autocast(inputs[0].device.type, enabled=False):
             return super().forward(*(part.float() for part in inputs))
 
@@ -103,7 +106,6 @@ class FirstOrder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_tasks))
 
     def forward(self, batch: Batch, like: Embedded | None = None) -> Tensor:
-        embedded = self.ids(batch, like)
-        with torch.autocast(embedded.flat.device.type, enabled=False):
-            ids = embedded.flat.view(len(batch), -1, self.n_tasks).sum(1)
-            return ids + F.linear(embedded.dense, self.numbers, self.bias)
+        ids, dense = self.ids.total(batch, like)
+        with torch.autocast(ids.device.type, enabled=False):
+            return ids + F.linear(dense, self.numbers, self.bias)

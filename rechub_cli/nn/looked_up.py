@@ -59,48 +59,36 @@ class _Linear(torch.autograd.Function):
         dense: Tensor,
     ) -> Tensor:
         dtype = torch.bfloat16 if autocasts_to_bf16() else torch.float32
-        mine, rest = _split(weight, recurring, rows.shape[1])
+        weight = weight.contiguous()
         out = torch.empty(len(dense), len(weight), dtype=dtype)
-        turned = loops.looked_up_linear(recurring, rows, dense, mine, bias, None, out)
-        if rest is not None:
-            others, rest = others.to(dtype), rest.to(dtype)
+        turned = loops.looked_up_linear(recurring, rows, dense, weight, bias, None, out)
+        rest = None
+        if recurring.others.numel():
+            others, rest = (
+                others.to(dtype),
+                _by_field(weight, recurring, rows.shape[1])[:, recurring.others].flatten(1).to(dtype),
+            )
             add_product(out, others, rest)
-        ctx.save_for_backward(rows, others, mine, rest, dense, turned)
+        ctx.save_for_backward(rows, others, weight, rest, dense, turned)
         ctx.recurring, ctx.bias = recurring, bias is not None
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, others, mine, rest, dense, turned = ctx.saved_tensors
-        grad = grad.contiguous()
-        of_rows, of_mine = torch.zeros_like(rows), torch.empty_like(mine)
-        of_bias = mine.new_empty(len(mine)) if ctx.bias else None
-        loops.looked_up_linear(ctx.recurring, rows, dense, mine, None, turned, grad, of_rows, of_mine, of_bias)
+        rows, others, weight, rest, dense, turned = ctx.saved_tensors
+        recurring, grad = ctx.recurring, grad.contiguous()
+        of_rows, of_weight = torch.zeros_like(rows), torch.empty_like(weight)
+        of_bias = weight.new_empty(len(weight)) if ctx.bias else None
+        loops.looked_up_linear(recurring, rows, dense, weight, None, turned, grad, of_rows, of_weight, of_bias)
         if rest is None:
-            return of_rows, None, of_mine, of_bias, None, None
-        of_weight = _join(of_mine, grad.t() @ others, ctx.recurring, rows.shape[1])
+            return of_rows, None, of_weight, of_bias, None, None
+        of_rest = (grad.t() @ others).to(of_weight.dtype)
+        _by_field(of_weight, recurring, rows.shape[1])[:, recurring.others] = of_rest.unflatten(1, (-1, rows.shape[1]))
         return of_rows, linear(grad, rest.t()), of_weight, of_bias, None, None
 
 
-def _split(weight: Tensor, recurring: Recurring, width: int) -> tuple[Tensor, Tensor | None]:
-    """The columns of the fields whose rows recur, then those of the numbers; and those of the other fields."""
+def _by_field(weight: Tensor, recurring: Recurring, width: int) -> Tensor:
+    """(outputs, F, E): the columns of the fields, a view."""
     fields = recurring.place.numel()
-    if len(recurring.fields) == fields:
-        return weight, None
-    by_field = weight[:, : fields * width].unflatten(1, (fields, width))
-    few = recurring.place < 0
-    mine = torch.cat([by_field[:, few].flatten(1), weight[:, fields * width :]], dim=1)
-    return mine, by_field[:, ~few].flatten(1)
-
-
-def _join(mine: Tensor, rest: Tensor, recurring: Recurring, width: int) -> Tensor:
-    """The inverse of ``_split``."""
-    fields, few = recurring.place.numel(), recurring.place < 0
-    own = len(recurring.fields) * width
-    weight = mine.new_empty(len(mine), mine.shape[1] + rest.shape[1])
-    by_field = weight[:, : fields * width].unflatten(1, (fields, width))
-    by_field[:, few] = mine[:, :own].unflatten(1, (-1, width))
-    by_field[:, ~few] = rest.to(mine.dtype).unflatten(1, (-1, width))
-    weight[:, fields * width :] = mine[:, own:]
-    return weight
+    return weight[:, : fields * width].unflatten(1, (fields, width))

@@ -59,6 +59,7 @@ class Recurring:
     """The fields of a batch that have few distinct rows, K of F fields, as ``nn.looked_up`` takes them."""
 
     fields: list[int]
+    others: Tensor  # int64 (F - K,): the other fields
     place: Tensor  # int32 (F,): of each other field among the others, -1 for these
     rows: Tensor  # int64 (U,): their distinct rows
     which: Tensor  # int64 (U,): these among all distinct rows
@@ -79,14 +80,24 @@ class Recurring:
         few = [WORTH * (end - start) <= size for start, end in itertools.pairwise(edges)]
         if not size or not (all(few) or (any(few) and size >= MANY)):
             return None
-        numbers = {True: itertools.count(), False: itertools.count()}
-        numbered = [(yes, next(numbers[yes])) for yes in few]
-        mine = torch.tensor([number if yes else -1 for yes, number in numbered], dtype=torch.int32)
-        others = torch.tensor([-1 if yes else number for yes, number in numbered], dtype=torch.int32)
-        found = sum(edges[f + 1] - edges[f] for f, yes in enumerate(few) if yes)
-        placed = loops.place_rows(rows, grouped.order, grouped.starts, offsets, mine, found)
-        fields = [f for f, yes in enumerate(few) if yes]
-        return None if placed is None else cls(fields, others, rows[placed[0]], *placed)
+        fields, others = ([f for f, yes in enumerate(few) if yes == wanted] for wanted in (True, False))
+        mine, place = [-1] * len(few), [-1] * len(few)
+        for number, f in enumerate(fields):
+            mine[f] = number
+        for number, f in enumerate(others):
+            place[f] = number
+        found = sum(edges[f + 1] - edges[f] for f in fields)
+        numbered = torch.tensor(mine, dtype=torch.int32)
+        placed = loops.place_rows(rows, grouped.order, grouped.starts, offsets, numbered, len(fields), found)
+        if placed is None:
+            return None
+        return cls(
+            fields,
+            torch.tensor(others, dtype=torch.int64),
+            torch.tensor(place, dtype=torch.int32),
+            rows[placed[0]],
+            *placed,
+        )
 
 
 def segment_sum(values: Tensor, order: Tensor, starts: Tensor, weights: Tensor | None = None) -> Tensor:

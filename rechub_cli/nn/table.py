@@ -30,6 +30,7 @@ class Request:
     pooled: Sequence[tuple[Jagged, str]] = ()  # ids, "sum" or "mean"
     listed: Tensor | None = None  # (N,)
     _grouped: tuple[Grouped, Tensor, Tensor | None] | None = field(default=None, init=False, repr=False)
+    _blank: Tensor | None = field(default=None, init=False, repr=False)
 
     @property
     def plain(self) -> bool:
@@ -46,6 +47,14 @@ class Request:
             else:
                 self._grouped = grouped, source[grouped.order], None if weights is None else weights[grouped.order]
         return self._grouped
+
+    def blank(self, padding: Tensor) -> Tensor:
+        """Which of the distinct rows are padding, by place: never trained."""
+        if self._blank is None:
+            rows = self.grouped()[0].rows
+            place = torch.searchsorted(rows, padding).clamp_(max=max(rows.numel() - 1, 0))
+            self._blank = place[rows[place] == padding] if rows.numel() else place[:0]
+        return self._blank
 
     def occurrences(self) -> Tensor:
         """Every row number, (B, S) where nothing else is asked, else (n,): fields, pooled lists, listed ids."""
@@ -118,7 +127,7 @@ class _Listed(torch.autograd.Function):
             return _occurring_grad(ctx.table, ctx.request, grad), None, None
         grouped, source, weights = ctx.request.grouped()
         values = segment_sum(grad, source, grouped.starts, weights)
-        return table_grad(ctx.table, grouped.rows, values), None, None
+        return table_grad(ctx.table, ctx.request, values), None, None
 
 
 class _Fields(torch.autograd.Function):
@@ -139,8 +148,8 @@ class _Fields(torch.autograd.Function):
         interact: bool,
         recurring: Recurring | None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        place = None if recurring is None else recurring.place
-        compiled = loops.look_up_fields(weight, request.ids, place=place, half=half, interact=interact)
+        options = {} if recurring is None else {"place": recurring.place, "kept": recurring.others.numel()}
+        compiled = loops.look_up_fields(weight, request.ids, half=half, interact=interact, **options)
         fields, interaction, total = compiled or (F.embedding(request.ids, weight), None, None)
         ctx.request, ctx.table, ctx.recurring = request, table, recurring
         ctx.save_for_backward(weight, total)
@@ -153,7 +162,7 @@ class _Fields(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         weight, total = ctx.saved_tensors
         grouped, _, _ = ctx.request.grouped()
-        beside = None if total is None or interaction is None else (interaction.contiguous(), interaction * total)
+        beside = None if total is None or interaction is None else (interaction * total, interaction.contiguous())
         place = None if rows is None else ctx.recurring.place
         values: Tensor | None
         if rows is not None and rows.shape == (grouped.rows.numel(), rows.shape[1]) and beside is None:
@@ -165,7 +174,32 @@ class _Fields(torch.autograd.Function):
             assert values is not None  # the loops that looked them up take their gradients
             if rows is not None:
                 values.index_add_(0, ctx.recurring.which, rows)
-        return table_grad(ctx.table, grouped.rows, values), None, None, None, None, None
+        return table_grad(ctx.table, ctx.request, values), None, None, None, None, None
+
+
+class _Total(torch.autograd.Function):
+    """Compiled: the sum of a batch's fields, of which none is written down."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, request: Request, table: EmbeddingTable) -> Tensor:
+        ctx.request, ctx.table = request, table
+        ctx.save_for_backward(weight)
+        compiled = loops.look_up_fields(weight, request.ids, total_only=True)
+        total = F.embedding(request.ids, weight).sum(1) if compiled is None else compiled[2]
+        assert total is not None
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        grouped, _, _ = ctx.request.grouped()
+        size, fields = ctx.request.ids.shape
+        nothing, nowhere = grad.new_empty(size, 0, ctx.table.dim), loops.nowhere(fields)
+        beside = (grad.contiguous(), None)
+        values = loops.sum_gradients(grouped.rows, grouped.order, grouped.starts, nothing, weight, beside, nowhere)
+        assert values is not None  # the loops that looked them up take their gradients
+        return table_grad(ctx.table, ctx.request, values), None, None
 
 
 def autocasts_to_bf16() -> bool:
@@ -187,11 +221,11 @@ def _occurring_grad(table: EmbeddingTable, request: Request, grad: Tensor) -> Te
     )
 
 
-def table_grad(table: EmbeddingTable, rows: Tensor, values: Tensor) -> Tensor:
-    """Values (U, E) of distinct rows as the gradient of the table's weight; those of padding rows become zero."""
-    if rows.numel():
-        place = torch.searchsorted(rows, table.padding).clamp_(max=rows.numel() - 1)
-        values.index_fill_(0, place[rows[place] == table.padding], 0.0)
+def table_grad(table: EmbeddingTable, request: Request, values: Tensor) -> Tensor:
+    """Values (U, E) of the distinct rows as the gradient of the table's weight; those of padding rows become zero."""
+    rows, blank = request.grouped()[0].rows, request.blank(table.padding)
+    if blank.numel():
+        values.index_fill_(0, blank, 0.0)
     if table.sparse_grad:
         return sparse_grad(rows, values, table.weight.shape)
     return values.new_zeros(table.weight.shape).index_copy_(0, rows, values)
@@ -262,12 +296,20 @@ class EmbeddingTable(nn.Module):
             apart: int64, the first row of each field, rising, where no two share any: fields that recur in the batch
                 may then be answered by their distinct rows.
         """
-        if request.plain and loops.usable(self.weight, request.ids) and self.weight.dtype == torch.float32:
+        if self._by_loops(request):
             half = for_linear and autocasts_to_bf16()
             recurring = None if apart is None else Recurring.find(request.grouped()[0], apart)
             fields, interaction, rows = _Fields.apply(self.weight, request, self, half, interact, recurring)
             return Answer(fields, self.weight.new_empty(0, self.dim), interaction, recurring, rows)
         return Answer(*_Listed.apply(self.weight, request, self))
+
+    def total(self, request: Request) -> Tensor | None:
+        """The sum (B, E) of the fields of a request; None where it takes the answer to make it."""
+        return _Total.apply(self.weight, request, self) if self._by_loops(request) else None
+
+    def _by_loops(self, request: Request) -> bool:
+        loaded = loops.usable(self.weight, request.ids) is not None
+        return request.plain and loaded and self.weight.dtype == torch.float32
 
     def rows(self, name: str) -> Tensor:
         """The rows of one feature (vocab_size, E): a view."""

@@ -42,7 +42,7 @@ def _update(weights: Sequence[Tensor], states: list[dict[str, Tensor]], group: M
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     beta1, beta2 = group["betas"]
     steps = [state["step"] for state in states]
-    torch._foreach_add_(steps, 1)
+    torch._foreach_add_(steps, torch.ones((), device=steps[0].device))  # a number would be made a tensor for each
     kernel(
         list(weights),
         [weight.grad for weight in weights if weight.grad is not None],
