@@ -121,7 +121,7 @@ def sum_gradients(
 ) -> Tensor | None:
     """(U, E): the gradient (B, F, E), float32 or bfloat16, of looked-up fields, summed by distinct row.
 
-    ``beside``: what each of a row's fields gets (B, E), the gradient of their sum or that of the interaction times their
+    ``beside``: what each of the fields gets (B, E), the gradient of their sum or that of the interaction times their
     sum; and the gradient of the interaction, of which its own row is taken apart. ``place``: see ``look_up_fields``.
     """
     of_total, of_interaction = beside or (None, None)
@@ -146,7 +146,7 @@ def nowhere(fields: int) -> Tensor:
 
 
 def narrow_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
-    """float32 (B, outputs): x (B, inputs), float32 or bfloat16, times a float32 weight of any outputs, plus the bias."""
+    """float32 (B, outputs): x (B, inputs), float32 or bfloat16, by a float32 weight of any outputs, and the bias."""
     loops = usable(x, weight)
     if loops is None or x.dtype not in (torch.float32, torch.bfloat16) or weight.dtype != torch.float32:
         return None
@@ -248,8 +248,8 @@ def looked_up_linear(
     """One pass of ``nn.looked_up`` over distinct rows (U, E) and numbers (B, D); the weight is (outputs, F * E + D).
 
     Forwards it writes ``out`` and returns the weight transposed, as the loops want it; backwards, where that and the
-    gradients are given, it reads ``out`` as the gradient, adds to ``row_gradient`` (U, E), and leaves the columns of the
-    fields that do not recur out of ``weight_gradient``.
+    gradients are given, it reads ``out`` as the gradient, adds to ``row_gradient`` (U, E), and leaves the columns of
+    ``weight_gradient`` alone whose fields do not recur.
     """
     loops = library()
     assert loops is not None

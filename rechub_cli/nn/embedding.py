@@ -16,7 +16,8 @@ from rechub_cli.nn.fields import TableFields
 from rechub_cli.nn.fm import bi_interaction
 from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.numeric import NumberEmbedding
-from rechub_cli.nn.table import Answer, EmbeddingTable, Request
+from rechub_cli.nn.request import Request
+from rechub_cli.nn.table import Answer, EmbeddingTable
 from rechub_cli.schema import FIRST_UNSEEN, Feature, Schema
 
 
@@ -89,7 +90,7 @@ class FeatureEmbedding(nn.Module):
         tables: nn.ModuleDict | None = None,
     ) -> None:
         super().__init__()
-        self.schema = schema
+        self.schema, self.dim = schema, dim
         ids = (*schema.sparse, *schema.sequences)
         widths = {feature.name: dim or feature.embed_dim for feature in schema.features}
         _check_sharing(ids, widths)
@@ -173,15 +174,14 @@ class FeatureEmbedding(nn.Module):
         return Embedded(flat, dense, sequences, self.spans, requests, interaction, looked_up)
 
     def total(self, batch: Batch, like: Embedded | None = None) -> tuple[Tensor, Tensor]:
-        """The sum of all fields (B, E), where they have one width, and ``Embedded.dense``; for ``like`` see ``forward``."""
+        """The sum (B, E) of all fields, which need one ``dim``, and ``Embedded.dense``; ``like``: see ``forward``."""
         if self._single:
             ((_, table),) = self._pairs(self.tables)
             total = table.total(self._requests(batch, like)[0])
             if total is not None:
                 return total, self.numbers(batch.dense)[1]
         embedded = self(batch, like)
-        width = self.dims[0] if self.dims else 1
-        return embedded.flat.view(len(batch), -1, width).sum(1), embedded.dense
+        return embedded.flat.view(len(batch), len(self.dims), self.dim or 0).sum(1), embedded.dense
 
     def _requests(self, batch: Batch, like: Embedded | None) -> Sequence[Request]:
         if like is not None and len(like.requests) == len(self.layouts) == 1:

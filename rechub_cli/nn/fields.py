@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rechub_cli.batch import Jagged
-from rechub_cli.nn.table import EmbeddingTable, Request
+from rechub_cli.nn.request import Request
+from rechub_cli.nn.table import EmbeddingTable
 from rechub_cli.schema import Feature, Schema
 
 

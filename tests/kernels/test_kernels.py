@@ -12,8 +12,10 @@ from rechub_cli.models.ranking.mlp import MLP
 from rechub_cli.models.ranking.wide_deep import WideDeep
 from rechub_cli.nn.fm import bi_interaction
 from rechub_cli.nn.looked_up import LookedUp
+from rechub_cli.nn.narrow import narrow_linear
+from rechub_cli.nn.request import Request
 from rechub_cli.nn.rows import group, sparse_grad
-from rechub_cli.nn.table import EmbeddingTable, Request
+from rechub_cli.nn.table import EmbeddingTable
 from rechub_cli.nn.tasks import TaskInputs
 from rechub_cli.optim import LazyAdam, RowwiseAdagrad
 from rechub_cli.schema import Feature, Schema, Task
@@ -117,6 +119,40 @@ def test_fields_and_bi_interaction_have_the_gradient_of_their_formulas(width, ha
     fields = F.embedding(ids.long(), plain, padding_idx=0)
     (fields * of_fields).sum().add((bi_interaction(fields) * of_interaction).sum()).backward()
     torch.testing.assert_close(table.weight.grad.to_dense(), plain.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 2, 16, 20])
+def test_the_sum_of_all_fields_is_made_without_them(width):
+    table, ids = new_embedding(50, width), torch.randint(0, 50, (300, 3), dtype=torch.int32)
+    total, ours = table.total(Request(ids)), torch.randn(300, width)
+    torch.testing.assert_close(total, F.embedding(ids, table.weight).sum(1))
+    (expected,) = torch.autograd.grad(F.embedding(ids, table.weight).sum(1), table.weight, ours)
+    expected[0] = 0  # padding
+    (found,) = torch.autograd.grad(total, table.weight, ours)
+    torch.testing.assert_close(found.to_dense(), expected)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("n", "width", "outputs"), [(1, 1, 1), (300, 128, 1), (129, 33, 4), (1000, 7, 3)])
+def test_a_layer_of_few_outputs_is_the_product_of_float32(n, width, outputs, biased, half):
+    x = torch.randn(n, width, dtype=torch.bfloat16 if half else torch.float32, requires_grad=True)
+    weight = torch.randn(outputs, width, requires_grad=True)
+    bias = torch.randn(outputs, requires_grad=True) if biased else None
+    inputs, grad = [tensor for tensor in (x, weight, bias) if tensor is not None], torch.randn(n, outputs)
+    found, expected = narrow_linear(x, weight, bias), F.linear(x.float(), weight, bias)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    gradients = [torch.autograd.grad(out, inputs, grad) for out in (found, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        assert ours.dtype == theirs.dtype
+        close = {"rtol": 2**-7, "atol": 1e-4} if ours.dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-4}
+        torch.testing.assert_close(ours, theirs, **close)
+
+
+@pytest.mark.parametrize("x", [torch.randn(3, 4, 5), torch.randn(5, 3).t(), torch.randn(3, 5, dtype=torch.float64)])
+def test_what_is_no_batch_of_rows_in_a_row_is_left_to_torch(x):
+    assert narrow_linear(x, torch.randn(1, x.shape[-1]), None) is None
 
 
 def moved(make, steps=20, width=5):

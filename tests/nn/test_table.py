@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from rechub_cli.batch import Jagged
+from rechub_cli.nn.request import Request
 from rechub_cli.nn.rows import sparse_rows
-from rechub_cli.nn.table import EmbeddingTable, Request
+from rechub_cli.nn.table import EmbeddingTable
 
 
 def new_table(dim: int = 3) -> EmbeddingTable:

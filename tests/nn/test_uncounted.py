@@ -8,7 +8,8 @@ import torch
 from rechub_cli.batch import Jagged
 from rechub_cli.kernels import loops
 from rechub_cli.nn import rows
-from rechub_cli.nn.table import EmbeddingTable, Request
+from rechub_cli.nn.request import Request
+from rechub_cli.nn.table import EmbeddingTable
 from rechub_cli.optim import LazyAdam, RowwiseAdagrad, add_regularization_grads, clip_grad_norm_
 from rechub_cli.optim.gradients import dot, weighted_sum
 
