@@ -70,7 +70,7 @@ def values(*auc: str, unit: str = "rows", **bars: Any) -> tuple[Value, ...]:
 
 
 FLOAT32, BFLOAT16 = {"torch-rechub": 6.5, "fuxictr": 6.0}, {"torch-rechub": 10.0, "fuxictr": 9.0}
-FEW = 3  # rounds, where nothing is held to a bar
+FEW = 2  # rounds, where nothing is held to a bar
 SECTION = "Training"
 MEASURES = (
     Measure(
