@@ -18,7 +18,7 @@ typedef struct {
     const float *table;
     void *out; /* (B, K, E) */
     int half;
-    float *total, *interaction; /* (B, E), or NULL; none without the other but the first */
+    float *total, *interaction; /* (B, E), or NULL; no interaction without the total */
 } lookup_t;
 
 typedef struct {
