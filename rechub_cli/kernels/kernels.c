@@ -130,7 +130,6 @@ void rowwise_adagrad(const int64_t *rows, const float *grads, int64_t n, int64_t
  * together, small enough for the cache of a core. A tile is `width` outputs, the last one fewer, filled up to whole pairs.
  */
 
-#define LANES 16     /* floats of a vector */
 #define PAIR 32      /* outputs of two vectors, and what a tile is filled up to */
 #define CHUNK 2      /* pairs that are summed at once: they stay in registers */
 #define BLOCK 64     /* distinct rows whose sums of gradients are held at once */
@@ -195,8 +194,8 @@ INLINE tile_t tile_of(const linear_t *t, int64_t number) {
 #include "kinds.h"
 
 /* `shape`: n, F, E, D, outputs, U, stride. `slot`, `at` and `first` are those of `place_rows`; `part` is by `looked_up_tiles`. */
-void looked_up_linear(int backward, const int64_t *shape, const int64_t *column, const int64_t *first, const int64_t *starts, const int32_t *slot,
-                      const int32_t *at, const float *rows, const float *weight, const float *bias, const float *dense,
+void looked_up_linear(int backward, const int64_t *shape, const int64_t *column, const int64_t *first, const int64_t *starts,
+                      const int32_t *slot, const int32_t *at, const float *rows, const float *weight, const float *bias, const float *dense,
                       float *turned, void *near, void *out, float *row_gradient, float *part,
                       float *number_gradient, float *weight_gradient, float *bias_gradient, int bf16, int threads) {
     linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], shape[6], column, first, starts,

@@ -33,7 +33,7 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "looked_up_linear": ([_int, *[_at] * 18, _int, _int], None),
 }
 
-FEW = 4  # outputs of a narrow linear layer
+FEW = 4  # outputs of a narrow linear layer, as in narrow.c
 _BLOCK = 128  # rows whose part of a narrow layer's weight gradient is summed by itself
 _PAIR = 32  # outputs that the loops over looked-up rows take at once
 
@@ -145,11 +145,10 @@ def nowhere(fields: int) -> Tensor:
     return torch.full((fields,), -1, dtype=torch.int32)
 
 
-def narrow_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
-    """float32 (B, outputs): x (B, inputs), float32 or bfloat16, by a float32 weight of any outputs, and the bias."""
-    loops = usable(x, weight)
-    if loops is None or x.dtype not in (torch.float32, torch.bfloat16) or weight.dtype != torch.float32:
-        return None
+def narrow_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """float32 (B, outputs): x (B, inputs), float32 or bfloat16, by a float32 weight, and the bias."""
+    loops = library()
+    assert loops is not None
     out = torch.empty(len(x), len(weight))
     loops.narrow_linear(
         *(x.data_ptr(), x.dtype == torch.bfloat16, *x.shape, weight.data_ptr(), _address(bias), len(weight)),

@@ -1,7 +1,5 @@
 /* Sixteen floats at a time: included by the loops of each kind of processor (see kinds.h). */
 
-#define LANES 16 /* floats of a vector */
-
 typedef float FOR(vector_t) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef uint32_t FOR(words_t) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef uint16_t FOR(halves_t) __attribute__((vector_size(LANES * 2), aligned(2), may_alias));

@@ -155,13 +155,12 @@ class FeatureEmbedding(nn.Module):
         answers: list[Tensor] = []  # (B, fields of the table, E)
         sequences: dict[str, Jagged] = {}
         interaction: Tensor | None = None
-        single = self._single
-        for_linear = for_linear and (single or not interact)  # what else makes the interaction wants it whole
-        may_recur = single and self._apart and not batch.dense.requires_grad
+        for_linear = for_linear and (self._single or not interact)  # what else makes the interaction wants it whole
+        may_recur = self._single and self._apart and not batch.dense.requires_grad
         looked_up: LookedUp | None = None
         for (layout, table), request in zip(pairs, requests, strict=True):
             apart = layout.offsets.long() if for_linear and may_recur else None
-            answer = table.answer(request, for_linear=for_linear, interact=interact and single, apart=apart)
+            answer = table.answer(request, for_linear=for_linear, interact=interact and self._single, apart=apart)
             if answer.recurring is not None and answer.rows is not None:
                 looked_up = LookedUp(answer.recurring, answer.rows, answer.fields.flatten(1))
                 answer = Answer(answer.fields[:, :0], answer.listed, answer.interaction)
@@ -180,8 +179,9 @@ class FeatureEmbedding(nn.Module):
             total = table.total(self._requests(batch, like)[0])
             if total is not None:
                 return total, self.numbers(batch.dense)[1]
+        assert self.dim is not None
         embedded = self(batch, like)
-        return embedded.flat.view(len(batch), len(self.dims), self.dim or 0).sum(1), embedded.dense
+        return embedded.flat.view(len(batch), len(self.dims), self.dim).sum(1), embedded.dense
 
     def _requests(self, batch: Batch, like: Embedded | None) -> Sequence[Request]:
         if like is not None and len(like.requests) == len(self.layouts) == 1:

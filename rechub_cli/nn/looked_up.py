@@ -64,10 +64,8 @@ class _Linear(torch.autograd.Function):
         turned = loops.looked_up_linear(recurring, rows, dense, weight, bias, None, out)
         rest = None
         if recurring.others.numel():
-            others, rest = (
-                others.to(dtype),
-                _by_field(weight, recurring, rows.shape[1])[:, recurring.others].flatten(1).to(dtype),
-            )
+            others = others.to(dtype)
+            rest = _by_field(weight, recurring, rows.shape[1])[:, recurring.others].flatten(1).to(dtype)
             add_product(out, others, rest)
         ctx.save_for_backward(rows, others, weight, rest, dense, turned)
         ctx.recurring, ctx.bias = recurring, bias is not None

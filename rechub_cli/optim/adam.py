@@ -42,7 +42,8 @@ def _update(weights: Sequence[Tensor], states: list[dict[str, Tensor]], group: M
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     beta1, beta2 = group["betas"]
     steps = [state["step"] for state in states]
-    torch._foreach_add_(steps, torch.ones((), device=steps[0].device))  # a number would be made a tensor for each
+    # A CPU makes a tensor of a number for every step that it is added to.
+    torch._foreach_add_(steps, torch.ones(()) if steps[0].device.type == "cpu" else 1)
     kernel(
         list(weights),
         [weight.grad for weight in weights if weight.grad is not None],
