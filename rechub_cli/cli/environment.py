@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 
 SPINS = "20000"  # tens of microseconds: longer than a wait within a step, shorter than the scheduler's slice
+LOOKS, BETWEEN = 5, 0.003  # and the seconds between two
 
 
 def settle_environment() -> None:
@@ -20,10 +22,21 @@ def settle_environment() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         return
-    if others_running() >= max(1, (os.cpu_count() or 1) // 4):
+    if busy():
         os.environ["OMP_WAIT_POLICY"] = "passive"
     else:
         os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
+def busy() -> bool:
+    """Whether other programs run at every one of some looks: a thread may run for a moment only."""
+    many = max(1, (os.cpu_count() or 1) // 4)
+    for look in range(LOOKS):
+        if look:
+            time.sleep(BETWEEN)
+        if others_running() < many:
+            return False
+    return True
 
 
 def others_running() -> int:

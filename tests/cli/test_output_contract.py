@@ -206,6 +206,14 @@ def test_threads_spin_on_a_quiet_machine_sleep_on_a_busy_one_or_as_the_user_says
     assert os.environ == {"THP_MEM_ALLOC_ENABLE": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", **expected}
 
 
+def test_threads_do_not_sleep_for_a_whole_run_because_of_one_that_ran_for_a_moment(monkeypatch):
+    seen = iter([5, 5, 0])
+    monkeypatch.setattr("rechub_cli.cli.environment.others_running", lambda: next(seen))
+    monkeypatch.setattr(os, "environ", {})
+    settle_environment()
+    assert os.environ["GOMP_SPINCOUNT"] == "20000"
+
+
 def test_a_dataframe_of_other_types_gets_the_same_scores(trained, data):
     model = rechub_cli.load(trained[0])
     table = pq.read_table(data / "test.parquet")
