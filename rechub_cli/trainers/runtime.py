@@ -20,7 +20,7 @@ def prepare(threads: int | None = None) -> None:
     """Make this process fast at training; safe to call again.
 
     Denormal numbers become zero: they slow a CPU up to a hundred times and mean nothing here. For memory see
-    ``process.keep_memory``.
+    ``process.keep_memory`` and ``process.use_large_pages``.
     """
     global _prepared
     if threads is not None:
@@ -32,6 +32,7 @@ def prepare(threads: int | None = None) -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     torch.set_flush_denormal(True)
     process.keep_memory()
+    process.use_large_pages()
     process.resume_collection()
 
 
