@@ -1,4 +1,4 @@
-"""What torch and Arrow read from the environment when they are imported: how threads wait, where memory comes from."""
+"""What torch and Arrow read from the environment: how threads wait, where memory comes from, what a trace says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def settle_environment() -> None:
     can take twenty times as long; there, threads sleep.
 
     Arrow's own allocator gives memory back to the system and faults it in anew for each chunk of rows.
+    A trace announces its start and end on standard error, where only the command's own lines belong.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
