@@ -5,6 +5,8 @@ Shape legend: B rows, W input width, L layers, K experts, R rank.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +46,8 @@ class CrossNet(nn.Module):
 class CrossNetV2(nn.Module):
     """``x' = x0 * (W x + b) + x``, L times: the full-rank cross network of DCN-V2.
 
-    Wang et al., WWW 2021, https://arxiv.org/abs/2008.13535, equation 1.
+    Wang et al., WWW 2021, https://arxiv.org/abs/2008.13535, equation 1. Weights start as torch.nn.Linear's, uniform:
+    crosses that are larger at first multiply into noise, which the first epoch must undo.
     Shape: (B, W) -> (B, W).
     Raises: SpecError without a layer.
     """
@@ -53,6 +56,8 @@ class CrossNetV2(nn.Module):
         super().__init__()
         at_least_one(n_cross_layers=n_layers)
         self.layers = nn.ModuleList(ConcatLinear(dim, dim) for _ in range(n_layers))
+        for layer in self.layers:
+            nn.init.uniform_(cast("ConcatLinear", layer).weight, -(dim**-0.5), dim**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         crossed = x
