@@ -5,8 +5,6 @@ Shape legend: B rows, W input width, L layers, K experts, R rank.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -55,9 +53,10 @@ class CrossNetV2(nn.Module):
     def __init__(self, dim: int, n_layers: int) -> None:
         super().__init__()
         at_least_one(n_cross_layers=n_layers)
-        self.layers = nn.ModuleList(ConcatLinear(dim, dim) for _ in range(n_layers))
-        for layer in self.layers:
-            nn.init.uniform_(cast("ConcatLinear", layer).weight, -(dim**-0.5), dim**-0.5)
+        layers = [ConcatLinear(dim, dim) for _ in range(n_layers)]
+        for layer in layers:
+            nn.init.uniform_(layer.weight, -(dim**-0.5), dim**-0.5)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         crossed = x
