@@ -127,25 +127,14 @@ void rowwise_adagrad(const int64_t *rows, const float *grads, int64_t n, int64_t
  * product of each with its columns of the weight is made once, and a row of the output is a sum of F such products.
  *
  * Every row of products, or of gradients, is read many times. So the outputs are cut into tiles, and what a tile needs lies
- * together, small enough for the cache of a core. A tile is `width` outputs, the last one fewer, filled up to whole pairs.
+ * together, small enough for the cache of a core. A tile is `width` outputs, the last one fewer, filled up to whole FILLs.
  */
 
-#define PAIR 32      /* outputs of two vectors, and what a tile is filled up to */
-#define CHUNK 2      /* pairs that are summed at once: they stay in registers */
+#define FILL 32      /* outputs: what a tile is filled up to */
 #define BLOCK 64     /* distinct rows whose sums of gradients are held at once */
-#define WIDEST 512   /* outputs of a tile */
+#define LEAST 64     /* outputs of a tile */
+#define WIDEST 512
 #define CACHE (512 << 10)
-
-/* Where an output stands in a tile's own order, and which one stands there. */
-INLINE int64_t lane(int64_t output, int bf16) {
-    int64_t within = output % PAIR;
-    return bf16 ? output - within + within % 2 * LANES + within / 2 : output;
-}
-
-INLINE int64_t output_at(int64_t place, int bf16) {
-    int64_t within = place % PAIR;
-    return bf16 ? place - within + within % LANES * 2 + within / LANES : place;
-}
 
 typedef struct {
     int64_t n, fields, width, numbers, outputs;
@@ -176,7 +165,7 @@ typedef struct {
 
 static int64_t tile_width(int64_t n, int64_t found, int bf16) {
     int64_t rows = n > found ? n : found, width = WIDEST;
-    while (width > CHUNK * PAIR && rows * width * (bf16 ? 2 : 4) > CACHE) width /= 2;
+    while (width > LEAST && rows * width * (bf16 ? 2 : 4) > CACHE) width /= 2;
     return width;
 }
 
@@ -187,7 +176,7 @@ int64_t looked_up_tiles(int64_t n, int64_t found, int64_t outputs, int bf16) {
 
 INLINE tile_t tile_of(const linear_t *t, int64_t number) {
     int64_t from = number * t->tile, kept = t->outputs - from < t->tile ? t->outputs - from : t->tile;
-    return (tile_t){from, kept, (kept + PAIR - 1) / PAIR * PAIR};
+    return (tile_t){from, kept, (kept + FILL - 1) / FILL * FILL};
 }
 
 #define LOOPS "looked_up.h"

@@ -4,6 +4,20 @@
  * how the halves of 32-bit words lie; whatever is kept in a tile's own order of float32 has that order too.
  */
 
+#define PAIR (2 * LANES)                    /* outputs */
+#define CHUNK (LANES < 8 ? 4 : 32 / LANES) /* pairs that are summed at once: they stay in registers */
+
+/* Where an output stands in a tile's own order, and which one stands there. */
+INLINE int64_t FOR(lane)(int64_t output, int bf16) {
+    int64_t within = output % PAIR;
+    return bf16 ? output - within + within % 2 * LANES + within / 2 : output;
+}
+
+INLINE int64_t FOR(output_at)(int64_t place, int bf16) {
+    int64_t within = place % PAIR;
+    return bf16 ? place - within + within % LANES * 2 + within / LANES : place;
+}
+
 typedef float FOR(vector_t) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef uint32_t FOR(words_t) __attribute__((vector_size(LANES * 4), aligned(2), may_alias));
 
@@ -65,7 +79,7 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
     const float *column = turned + t->fields * width * size;
     const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR;
     float bias[CHUNK * PAIR] = {0}, left[CHUNK * PAIR];
-    for (int64_t j = 0; t->bias && j < kept; j++) bias[lane(j, bf16)] = t->bias[tile.from + h + j];
+    for (int64_t j = 0; t->bias && j < kept; j++) bias[FOR(lane)(j, bf16)] = t->bias[tile.from + h + j];
     for (int64_t b = 0; b < t->n; b++) {
         FOR(vector_t) sum[2 * CHUNK];
         for (int v = 0; v < 2 * pairs; v++) sum[v] = ((const FOR(vector_t) *)bias)[v];
@@ -101,7 +115,7 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
         for (int64_t j = 0; j < kept; j += 4) { /* four outputs at once; beyond the last one, that one again */
             FOR(vector_t) sum[4] = {0};
             int64_t place[4];
-            for (int o = 0; o < 4; o++) place[o] = lane(j + o < kept ? j + o : kept - 1, bf16);
+            for (int o = 0; o < 4; o++) place[o] = FOR(lane)(j + o < kept ? j + o : kept - 1, bf16);
             for (int64_t i = 0; i < found; i++)
                 for (int o = 0; o < 4; o++) sum[o] += sums[i][place[o]] * values[i];
             for (int o = 0; o < 4 && j + o < kept; o++) {
@@ -116,7 +130,7 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
             for (int o = 0; o < 4; o++) place[o] = i + o < found ? i + o : found - 1;
             for (int64_t j = 0; j < kept; j++) {
                 FOR(vector_t) value = FOR(part_of)(weight + j * t->stride + e, count);
-                for (int o = 0; o < 4; o++) sum[o] += sums[place[o]][lane(j, bf16)] * value;
+                for (int o = 0; o < 4; o++) sum[o] += sums[place[o]][FOR(lane)(j, bf16)] * value;
             }
             for (int o = 0; o < 4 && i + o < found; o++) {
                 float *target = part + (i + o) * t->width + e;
@@ -146,7 +160,7 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
             FOR(field_gradients)(t, output, kept, t->column[field], t->rows + from * t->width, (const float(*)[CHUNK * PAIR])sums, found,
                                  from > t->first[field], part + from * t->width, bf16);
         }
-    float bias[CHUNK * PAIR] = {0}, *of_numbers = t->number_gradient + output / PAIR * PAIR * numbers; /* (D, chunk) */
+    float bias[CHUNK * PAIR] = {0}, *of_numbers = t->number_gradient + output * numbers; /* (D, chunk) */
     memset(of_numbers, 0, (size_t)(numbers * pairs * PAIR) * sizeof *bias);
     for (int64_t b = 0; b < t->n; b++)
         for (int p = 0; p < pairs; p++) {
@@ -160,8 +174,8 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
         }
     for (int64_t j = 0; j < kept; j++) {
         float *target = t->weight_gradient + (output + j) * t->stride + t->column[t->fields];
-        for (int64_t d = 0; d < numbers; d++) target[d] = of_numbers[d * pairs * PAIR + lane(j, bf16)];
-        if (t->bias_gradient) t->bias_gradient[output + j] = bias[lane(j, bf16)];
+        for (int64_t d = 0; d < numbers; d++) target[d] = of_numbers[d * pairs * PAIR + FOR(lane)(j, bf16)];
+        if (t->bias_gradient) t->bias_gradient[output + j] = bias[FOR(lane)(j, bf16)];
     }
 }
 
@@ -172,7 +186,7 @@ INLINE void FOR(forward_tile)(const linear_t *task, int64_t number, int bf16) {
     for (int64_t from = 0; from < tile.size; from += LANES) {
         const float *source[LANES];
         for (int i = 0; i < LANES; i++) {
-            int64_t j = output_at(from + i, bf16);
+            int64_t j = FOR(output_at)(from + i, bf16);
             source[i] = t->weight + (tile.from + (j < tile.kept ? j : tile.kept - 1)) * t->stride; /* one too many: unused */
         }
         float *target = turned + from;
@@ -185,7 +199,7 @@ INLINE void FOR(forward_tile)(const linear_t *task, int64_t number, int bf16) {
     }
     int64_t h = 0;
     for (; h + CHUNK * PAIR <= tile.size; h += CHUNK * PAIR) FOR(forward_chunk)(t, tile, h, CHUNK, bf16);
-    for (; h < tile.size; h += PAIR) FOR(forward_chunk)(t, tile, h, 1, bf16);
+    for (; h < tile.size; h += FILL) FOR(forward_chunk)(t, tile, h, FILL / PAIR, bf16);
 }
 
 INLINE void FOR(backward_tile)(const linear_t *task, int64_t number, int bf16) {
@@ -200,7 +214,7 @@ INLINE void FOR(backward_tile)(const linear_t *task, int64_t number, int bf16) {
     memset(t->part + number * t->found * t->width, 0, (size_t)(t->found * t->width) * sizeof *t->part);
     int64_t h = 0;
     for (; h + CHUNK * PAIR <= tile.size; h += CHUNK * PAIR) FOR(backward_chunk)(t, number, tile, h, CHUNK, bf16);
-    for (; h < tile.size; h += PAIR) FOR(backward_chunk)(t, number, tile, h, 1, bf16);
+    for (; h < tile.size; h += FILL) FOR(backward_chunk)(t, number, tile, h, FILL / PAIR, bf16);
 }
 
 static void FOR(forward_work)(const void *task, int64_t begin, int64_t end) {

@@ -22,7 +22,6 @@
 #define INLINE static inline
 #endif
 
-#define LANES 16 /* floats of a vector */
 #define AHEAD 12 /* rows that are fetched before they are needed */
 #define ROWS 256 /* rows that a thread takes at once */
 
