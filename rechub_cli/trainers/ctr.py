@@ -19,6 +19,7 @@ from rechub_cli.trainers.batches import LoneRow, Rows, take
 from rechub_cli.trainers.loop import Loop
 from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.parallel import Replicas
+from rechub_cli.trainers.precision import usable_precision
 from rechub_cli.trainers.replay import Replay
 from rechub_cli.trainers.scoring import Prediction, Scorer, load_metrics, metric_key
 from rechub_cli.trainers.watch import Checkpoints, LogWatcher, ModelFile, ModelLoggers, Watcher
@@ -143,7 +144,8 @@ class CTRTrainer:
         self.watcher: Watcher = watcher or LogWatcher()
         if model_logger is not None:
             self.watcher = ModelLoggers(self.watcher, model_logger, hyperparameters)
-        self.scorer = Scorer(self.device, tasks, loss_mode, precision, self.watcher)
+        usable = usable_precision(precision, self.device, self.watcher)
+        self.scorer = Scorer(self.device, tasks, loss_mode, usable, self.watcher)
         self.replay = Replay(self._learn, self.model, self.optimization, self.device, self.watcher, losses=[self.loss])
         self.model_path = model_path
         self.checkpoints = checkpoints

@@ -15,6 +15,7 @@ from rechub_cli.trainers import runtime
 from rechub_cli.trainers.loop import Loop
 from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.parallel import bare
+from rechub_cli.trainers.precision import usable_precision
 from rechub_cli.trainers.ranking import Catalogue
 from rechub_cli.trainers.retrieval import MODES, RetrievalLoss, Sampler
 from rechub_cli.trainers.towers import Towers
@@ -116,8 +117,6 @@ class MatchTrainer:
     ) -> None:
         runtime.prepare()
         self.device = runtime.find_device(device, gpus)
-        if precision not in ("fp32", "bf16"):
-            raise SpecError(f"precision must be fp32 or bf16, not {precision!r}")
         if in_batch_neg:
             if negatives is not None:
                 raise SpecError(
@@ -139,7 +138,7 @@ class MatchTrainer:
             "metrics": metrics,
             "device": self.device,
             "gpus": gpus or [],
-            "precision": precision,
+            "precision": usable_precision(precision, self.device, self.watcher),
         }
         if getattr(bare(model), "counting", False):
             raise SpecError(f"{type(model).__name__} counts and learns no weights: it needs no trainer")

@@ -20,6 +20,7 @@ from rechub_cli.trainers.loop import Loop
 from rechub_cli.trainers.monitor import OWN, Monitor
 from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.parallel import Replicas
+from rechub_cli.trainers.precision import usable_precision
 from rechub_cli.trainers.replay import Replay
 from rechub_cli.trainers.scoring import Scorer, load_metrics
 from rechub_cli.trainers.task_losses import TaskLosses, find_task, find_tasks
@@ -142,7 +143,8 @@ class MTLTrainer:
         self.watcher: Watcher = watcher or LogWatcher()
         if model_logger is not None:
             self.watcher = ModelLoggers(self.watcher, model_logger, {**learning_rate, "adaptive_method": method})
-        self.scorer = Scorer(self.device, self.tasks, loss_mode, precision, self.watcher)
+        usable = usable_precision(precision, self.device, self.watcher)
+        self.scorer = Scorer(self.device, self.tasks, loss_mode, usable, self.watcher)
         self.replay = Replay(
             self._learn,
             self.model,

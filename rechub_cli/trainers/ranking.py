@@ -17,6 +17,7 @@ from rechub_cli.nn import search
 from rechub_cli.nn.ranks import Ranking, ranks
 from rechub_cli.trainers.batches import take
 from rechub_cli.trainers.past import once, places_of, with_past
+from rechub_cli.trainers.precision import usable_precision
 from rechub_cli.trainers.ranked import Ranked
 from rechub_cli.trainers.watch import LogWatcher, Watcher
 
@@ -44,7 +45,7 @@ class Ranker:
         catalogue: the items that can be found.
         items: their vectors (I, E), where they are known already.
         absent: places of the catalogue that cannot be found now; for models that count.
-        precision: ``bf16`` runs the towers under autocast; vectors and scores are float32.
+        precision: ``bf16`` runs the towers under autocast where the device has it; vectors and scores are float32.
     """
 
     def __init__(
@@ -58,11 +59,9 @@ class Ranker:
         items: Tensor | None = None,
         absent: Tensor | None = None,
     ) -> None:
-        if precision not in ("fp32", "bf16"):
-            raise SpecError(f"precision must be fp32 or bf16, not {precision!r}")
         self.model, self.catalogue = model, catalogue
         self.device = torch.device(device)
-        self.bf16 = precision == "bf16"
+        self.bf16 = usable_precision(precision, self.device) == "bf16"
         self.watcher = LogWatcher() if watcher is None else watcher
         self.counts = torch.as_tensor(catalogue.counts).to(self.device)
         self.counting = bool(getattr(model, "counting", False))

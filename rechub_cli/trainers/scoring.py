@@ -18,6 +18,7 @@ from rechub_cli.errors import DataError, Interrupted, RunFailed, SpecError
 from rechub_cli.schema import Task
 from rechub_cli.trainers.batches import Rows, take
 from rechub_cli.trainers.parallel import bare
+from rechub_cli.trainers.precision import usable_precision
 from rechub_cli.trainers.side_by_side import at_a_time, side_by_side
 from rechub_cli.trainers.transfer import to_device
 from rechub_cli.trainers.watch import Watcher
@@ -48,18 +49,16 @@ class Scorer:
     Args:
         tasks: the types of the labels; classification for all where it is empty.
         loss_mode: False where a foreign module returns ``(y, other_loss)``.
-        precision: ``bf16`` runs the forward pass under autocast; what comes out is float32 again.
+        precision: ``bf16`` runs the forward pass under autocast where the device has it; scores are float32 again.
     """
 
     def __init__(
         self, device: torch.device, tasks: Sequence[Task], loss_mode: bool, precision: str, watcher: Watcher
     ) -> None:
-        if precision not in ("fp32", "bf16"):
-            raise SpecError(f"precision must be fp32 or bf16, not {precision!r}")
         self.device = device
         self.tasks = tuple(tasks)
         self.loss_mode = loss_mode
-        self.bf16 = precision == "bf16"
+        self.bf16 = usable_precision(precision, device) == "bf16"
         self.watcher = watcher
         self.values = [i for i, task in enumerate(self.tasks) if task.type == "regression"]  # as they stand
 

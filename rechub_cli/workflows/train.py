@@ -224,9 +224,11 @@ def tracing(job: Job, trainer: Any) -> Iterator[None]:
     if job.request.profile is None:
         yield
         return
+    from rechub_cli.trainers.precision import usable_precision
     from rechub_cli.trainers.trace import Traced, describe
 
-    traced = Traced(trainer, Path(job.request.profile), job.spec.trainer.precision)
+    precision = usable_precision(job.spec.trainer.precision, trainer.device)
+    traced = Traced(trainer, Path(job.request.profile), precision)
     try:
         yield
     finally:
