@@ -61,7 +61,7 @@ def conditions(series: Mapping[str, Sequence[Record]]) -> Iterator[str]:
     yield f"- {dates[0]} to {dates[-1]}" if dates[0] != dates[-1] else f"- {dates[0]}"
     yield from dict.fromkeys(
         f"- {m['cpu']}, {m['cores']} cores, {m['memory_gb']:.0f} GiB, {m['system']}, Python {m['python']}"
-        + (f", {m['gpu']}" if "gpu" in m else "")
+        + "".join(f", {m[what]}" for what in ("vectors", "gpu") if what in m)
         for m in (record.machine for record in every)
     )
     yield from dict.fromkeys(

@@ -21,6 +21,7 @@ PACKAGES = ("torch", "torch-rechub", "fuxictr", "deepctr-torch", "recbole")
 def describe() -> dict[str, Any]:
     return {
         "cpu": cpu_name(),
+        "vectors": vectors(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3, 1),
         "system": platform.system(),
@@ -35,6 +36,22 @@ def cpu_name() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@functools.cache
+def vectors() -> str:
+    """The widest vectors that torch uses on this processor, and whether it multiplies bfloat16."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability() + " and bf16" * ("rechub bf16" in precisions())
+
+
+@functools.cache
+def precisions() -> dict[str, str]:
+    """In which precisions ours is measured on a CPU, by title."""
+    from rechub_cli.trainers.precision import has_bf16
+
+    return {"rechub": "fp32"} | ({"rechub bf16": "bf16"} if has_bf16() else {})
 
 
 @functools.cache

@@ -12,6 +12,8 @@ from prepared import report
 
 import torch  # isort: skip
 
+from rechub_cli.trainers.precision import has_bf16
+
 SIZE = 2048
 COPY_BYTES = 256 * 1024**2
 
@@ -44,6 +46,7 @@ found = {}
 for threads in sorted({1, torch.get_num_threads()}):
     torch.set_num_threads(threads)
     found[f"gflops_fp32_{threads}"] = product(torch.float32)
-    found[f"gflops_bf16_{threads}"] = product(torch.bfloat16)
+    if has_bf16():
+        found[f"gflops_bf16_{threads}"] = product(torch.bfloat16)
     found[f"copy_gbps_{threads}"] = copy()
 report(threads=torch.get_num_threads(), **found)

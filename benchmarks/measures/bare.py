@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import ours
+from harness.machine import precisions
 from harness.records import Results
 from harness.workplace import SPEEDS, Workplace
 
@@ -23,7 +24,7 @@ def overhead(spec: str, place: Workplace, number: int) -> Results:
     data = place.dataset(dataset, "raw") / "train.parquet"
     limit, epochs = ("--limit-rows", place.rows(rows)), ("--epochs", 2)  # of both sides the quicker epoch
     found: dict[str, dict[str, float]] = {}
-    for title, precision in (("rechub", "fp32"), ("rechub bf16", "bf16")):
+    for title, precision in precisions().items():
         settings = {"trainer__precision": precision}
         done = ours.train(SPEEDS / f"{spec}.yaml", "--train", data, *limit, *epochs, command=command, **settings)
         bare = place.inside("bare_loop", done["run"], data, *limit)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ours
 import pyarrow.parquet as pq
+from harness.machine import precisions
 from harness.records import Results
 from harness.workplace import SPEEDS, Workplace, in_round
 
@@ -36,7 +37,7 @@ def predict(place: Workplace, number: int) -> Results:
         one, target = Path(name) / "one.parquet", Path(name) / "scores.parquet"
         table = pq.read_table(file)
         pq.write_table(table.slice(0, 1), one)
-        for title, precision in (("rechub", "fp32"), ("rechub bf16", "bf16")):
+        for title, precision in precisions().items():
             model = place.model("deepfm", "criteo", trainer__precision=precision)
             start, whole = (
                 place.rechub("predict", model, "--data", data, "-o", target, "--overwrite") for data in (one, file)

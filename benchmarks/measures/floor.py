@@ -10,11 +10,13 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from harness.machine import precisions
 from harness.records import Results
 from harness.workplace import SPEEDS, Workplace, sizes
 
 from measures.measure import Measure, Value
 
+SPEEDS_OF = ("gflops_fp32", "gflops_bf16", "copy_gbps")  # the machine; that of bf16 where it has it
 STEPS = {  # measure of measures/training.py -> spec, data set, command
     "train.deepfm": ("deepfm", "criteo", "train-ctr"),
     "train.frappe": ("frappe", "frappe", "train-ctr"),
@@ -23,7 +25,6 @@ STEPS = {  # measure of measures/training.py -> spec, data set, command
     "train.mmoe": ("mmoe", "census", "train-mtl"),
     "train.sasrec_full": ("sasrec", "films", "train-match"),
 }
-PRECISIONS = {"rechub": "fp32", "rechub bf16": "bf16"}
 
 
 def ceilings(place: Workplace, number: int) -> Results:
@@ -31,7 +32,7 @@ def ceilings(place: Workplace, number: int) -> Results:
     threads = int(done["threads"])
     found: dict[str, dict[str, float]] = {}
     for count, title in ((1, "1 thread"), (threads, f"{threads} threads")):
-        found[title] = {name: done[f"{name}_{count}"] for name in ("gflops_fp32", "gflops_bf16", "copy_gbps")}
+        found[title] = {name: done[f"{name}_{count}"] for name in SPEEDS_OF if f"{name}_{count}" in done}
         found[title]["others"] = done["others"]
     return found
 
@@ -44,7 +45,7 @@ def floor(measure: str, place: Workplace, number: int) -> Results:
     copy = limits[f"copy_gbps_{threads}"] * 1e9
     data = place.dataset(dataset, "raw") / "train.parquet"
     found: dict[str, dict[str, float]] = {}
-    for title, precision in PRECISIONS.items():
+    for title, precision in precisions().items():
         precise = ("--set", f"trainer.precision={precision}")
         step = place.inside("step_cost", command, SPEEDS / f"{spec}.yaml", "--train", data, *precise)
         peak = limits[f"gflops_{precision}_{threads}"] * 1e9

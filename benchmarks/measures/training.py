@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ours
+from harness.machine import precisions
 from harness.records import Results
 from harness.workplace import SPEEDS, Workplace, in_round
 
@@ -15,7 +16,7 @@ from measures.measure import Measure, Value
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One model over some rows of a data set, once around: ours in fp32 and in bf16, then each peer."""
+    """One model over some rows of a data set, once around: ours in each precision, then each peer."""
 
     spec: str
     dataset: str
@@ -29,7 +30,7 @@ class Loop:
 
     def __call__(self, place: Workplace, number: int) -> Results:
         seed = 2021 + number
-        found = {"rechub": self.ours(place, seed), "rechub bf16": self.ours(place, seed, trainer__precision="bf16")}
+        found = {title: self.ours(place, seed, trainer__precision=each) for title, each in precisions().items()}
         options: dict[str, Any] = {"rows": place.rows(self.rows), "seed": seed}
         batch = self.peer_batch or self.batch
         options |= {} if batch is None else {"batch": batch}
