@@ -15,6 +15,7 @@ from rechub_cli.data import ids
 from rechub_cli.data.stored import read_stored
 from rechub_cli.errors import DataError, RunFailed
 from rechub_cli.files import atomic
+from rechub_cli.kernels.text import TextIndex
 from rechub_cli.schema import FIRST_UNSEEN, MISSING
 
 _SMALLEST_MERGE = 1 << 16
@@ -147,6 +148,7 @@ class Vocabulary:
     size: int
     oov_buckets: int = 1
     days: np.ndarray | None = None  # int32, per value, since 1970: when it was last met, where that is kept
+    _texts: TextIndex | None = field(default=None, repr=False, compare=False)
     _index: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)  # sorted hashes, their places
 
     @classmethod
@@ -187,10 +189,14 @@ class Vocabulary:
     def _places(self, values: pa.Array) -> np.ndarray:
         """int32: where each value stands in the vocabulary, -1 where it does not.
 
-        Arrow hashes the whole vocabulary at each call. Where that is much larger than what is looked up, a binary
-        search among sorted hashes, made once, is quicker; the values found are compared, so hashes may collide.
+        Texts are found in a compiled table, where there is one. Otherwise Arrow hashes the whole vocabulary at each call.
+        Where that is much larger than what is looked up, a binary search among sorted hashes, made once, is quicker; the
+        values found are compared, so hashes may collide.
         """
         known = self.values.slice(0, self.size)
+        texts = self._texts = self._texts or TextIndex.of(known)
+        if texts is not None:
+            return texts.places(values)
         hashes = order = None
         if self.size > _LARGE * len(values):
             hashes, order = self._index = self._index or _sorted_hashes(known)

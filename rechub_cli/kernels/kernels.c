@@ -155,7 +155,7 @@ typedef struct {
     float *weight_gradient; /* (outputs, stride), of which the columns of other fields are left as they are */
     float *bias_gradient;  /* (outputs,) or NULL */
     int64_t found;
-    int bf16;
+    int bf16, add; /* add: `out` holds what the sums are added to */
     int64_t tile;
 } linear_t;
 
@@ -182,14 +182,14 @@ INLINE tile_t tile_of(const linear_t *t, int64_t number) {
 #define LOOPS "looked_up.h"
 #include "kinds.h"
 
-/* `shape`: n, F, E, D, outputs, U, stride. `slot`, `at` and `first` are those of `place_rows`; `part` is by `looked_up_tiles`. */
-void looked_up_linear(int backward, const int64_t *shape, const int64_t *column, const int64_t *first, const int64_t *starts,
+/* `add`: forwards, what `out` holds is added to. `shape`: n, F, E, D, outputs, U, stride. `slot`, `at` and `first` are those of `place_rows`; `part` is by `looked_up_tiles`. */
+void looked_up_linear(int backward, int add, const int64_t *shape, const int64_t *column, const int64_t *first, const int64_t *starts,
                       const int32_t *slot, const int32_t *at, const float *rows, const float *weight, const float *bias, const float *dense,
                       float *turned, void *near, void *out, float *row_gradient, float *part,
                       float *number_gradient, float *weight_gradient, float *bias_gradient, int bf16, int threads) {
     linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], shape[6], column, first, starts,
                   slot, at, rows, weight, bias, dense, turned, near, out, row_gradient, part, number_gradient, weight_gradient,
-                  bias_gradient, shape[5], bf16, tile_width(shape[0], shape[5], bf16)};
+                  bias_gradient, shape[5], bf16, add, tile_width(shape[0], shape[5], bf16)};
     int64_t tiles = looked_up_tiles(t.n, t.found, t.outputs, bf16), size = t.found * t.width;
     share(backward ? BEST(backward_work) : BEST(forward_work), &t, tiles, 1, threads);
     for (int64_t tile = 0; backward && tile < tiles; tile++)

@@ -77,8 +77,8 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
             for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, products, u * size + h + p * PAIR, bf16);
         }
     const float *column = turned + t->fields * width * size;
-    const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR;
-    float bias[CHUNK * PAIR] = {0}, left[CHUNK * PAIR];
+    const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR, bytes = bf16 ? 2 : 4;
+    float bias[CHUNK * PAIR] = {0}, left[CHUNK * PAIR] = {0};
     for (int64_t j = 0; t->bias && j < kept; j++) bias[FOR(lane)(j, bf16)] = t->bias[tile.from + h + j];
     for (int64_t b = 0; b < t->n; b++) {
         FOR(vector_t) sum[2 * CHUNK];
@@ -86,11 +86,21 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
         for (int64_t d = 0; d < numbers; d++) FOR(add)(sum, t->dense[b * numbers + d], column + d * size, pairs);
         FOR(add_rows)(sum, products, size, t->slot + b * t->fields, t->fields, h, pairs, bf16);
         const int64_t place = b * t->outputs + tile.from + h;
+        if (t->add) {
+            const char *before = (const char *)t->out + place * bytes;
+            if (kept < pairs * PAIR) before = memcpy(left, before, (size_t)(kept * bytes));
+            for (int p = 0; p < pairs; p++) {
+                FOR(vector_t) pair[2];
+                FOR(load)(pair, before, p * PAIR, bf16);
+                sum[2 * p] += pair[0];
+                sum[2 * p + 1] += pair[1];
+            }
+        }
         if (kept == pairs * PAIR) {
             for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, t->out, place + p * PAIR, bf16);
         } else {
             for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, left, p * PAIR, bf16);
-            memcpy((char *)t->out + place * (bf16 ? 2 : 4), left, (size_t)kept * (bf16 ? 2 : 4));
+            memcpy((char *)t->out + place * bytes, left, (size_t)(kept * bytes));
         }
     }
 }

@@ -30,7 +30,7 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
     "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
     "looked_up_tiles": ([_i64, _i64, _i64, _int], _i64),
-    "looked_up_linear": ([_int, *[_at] * 18, _int, _int], None),
+    "looked_up_linear": ([_int, _int, *[_at] * 18, _int, _int], None),
 }
 
 FEW = 4  # outputs of a narrow linear layer, as in narrow.c
@@ -243,12 +243,14 @@ def looked_up_linear(
     row_gradient: Tensor | None = None,
     weight_gradient: Tensor | None = None,
     bias_gradient: Tensor | None = None,
+    *,
+    add: bool = False,
 ) -> Tensor:
     """One pass of ``nn.looked_up`` over distinct rows (U, E) and numbers (B, D); the weight is (outputs, F * E + D).
 
-    Forwards it writes ``out`` and returns the weight transposed, as the loops want it; backwards, where that and the
-    gradients are given, it reads ``out`` as the gradient, adds to ``row_gradient`` (U, E), and leaves the columns of
-    ``weight_gradient`` alone whose fields do not recur.
+    Forwards it writes ``out``, or adds to it where ``add``, and returns the weight transposed, as the loops want it;
+    backwards, where that and the gradients are given, it reads ``out`` as the gradient, adds to ``row_gradient`` (U, E),
+    and leaves the columns of ``weight_gradient`` alone whose fields do not recur.
     """
     loops = library()
     assert loops is not None
@@ -268,7 +270,7 @@ def looked_up_linear(
     read = (inputs.first, inputs.starts, inputs.slot, inputs.at, rows, weight, bias, dense)
     written = (turned, near, out, row_gradient, part, number_gradient, weight_gradient, bias_gradient)
     loops.looked_up_linear(
-        *(backward, (ctypes.c_int64 * 7)(*shape), (ctypes.c_int64 * len(columns))(*columns)),
+        *(backward, add, (ctypes.c_int64 * 7)(*shape), (ctypes.c_int64 * len(columns))(*columns)),
         *(_address(tensor) for tensor in (*read, *written)),
         *(half, _threads()),
     )

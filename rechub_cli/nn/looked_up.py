@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rechub_cli.kernels import loops
-from rechub_cli.nn.product import add_product, linear
+from rechub_cli.nn.product import linear
 from rechub_cli.nn.rows import Recurring
 from rechub_cli.nn.table import autocasts_to_bf16
 
@@ -60,13 +60,14 @@ class _Linear(torch.autograd.Function):
     ) -> Tensor:
         dtype = torch.bfloat16 if autocasts_to_bf16() else torch.float32
         weight = weight.contiguous()
-        out = torch.empty(len(dense), len(weight), dtype=dtype)
-        turned = loops.looked_up_linear(recurring, rows, dense, weight, bias, None, out)
-        rest = None
-        if recurring.others.numel():
+        rest, mixed = None, recurring.others.numel() > 0
+        if mixed:
             others = others.to(dtype)
             rest = _by_field(weight, recurring, rows.shape[1])[:, recurring.others].flatten(1).to(dtype)
-            add_product(out, others, rest)
+            out = linear(others, rest)
+        else:
+            out = torch.empty(len(dense), len(weight), dtype=dtype)
+        turned = loops.looked_up_linear(recurring, rows, dense, weight, bias, None, out, add=mixed)
         ctx.save_for_backward(rows, others, weight, rest, dense, turned)
         ctx.recurring, ctx.bias = recurring, bias is not None
         return out

@@ -27,14 +27,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return product(x, weight, bias)
 
 
-def add_product(out: Tensor, x: Tensor, weight: Tensor) -> None:
-    """Add ``F.linear`` of x (B, inputs) to out (B, outputs), without a gradient."""
-    if _by_onednn(x, weight):
-        out.add_(product(x, weight))
-    else:
-        out.addmm_(x, weight.t())
-
-
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``linear`` of float32 CPU tensors, without a gradient.
 

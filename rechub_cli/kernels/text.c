@@ -1,0 +1,73 @@
+/* Which of some distinct texts each of many texts is: a hash table with open addressing.
+ *
+ * Texts are as Arrow keeps them, one after the other: text i is the bytes from offsets[i] up to offsets[i + 1].
+ */
+#include "share.h"
+
+#define TOGETHER 32 /* texts whose places in the table are fetched at once */
+
+typedef struct {
+    uint32_t tag; /* of the hash, so that most texts are compared but once */
+    int32_t place; /* negative: nothing is here */
+} slot_t;
+
+static inline uint64_t mixed(uint64_t hash) {
+    hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15u;
+    return hash ^ hash >> 29;
+}
+
+/* The caller draws the seed, so that nobody can make texts that all fall together. */
+static uint64_t hash_of(const uint8_t *text, int64_t length, uint64_t seed) {
+    uint64_t hash = mixed(seed + (uint64_t)length), word = 0;
+    for (; length > 8; text += 8, length -= 8) {
+        memcpy(&word, text, 8);
+        hash = mixed(hash ^ word);
+    }
+    if (length >= 4) {
+        uint32_t front, back; /* which may overlap */
+        memcpy(&front, text, 4);
+        memcpy(&back, text + length - 4, 4);
+        word = front | (uint64_t)back << 32;
+    } else {
+        word = length ? text[0] | (uint64_t)text[length / 2] << 8 | (uint64_t)text[length - 1] << 16 : 0;
+    }
+    return mixed(mixed(hash ^ word));
+}
+
+/* Fill `slots`, of which there are `size`, a power of two and more than n. */
+void index_texts(const int64_t *offsets, const uint8_t *data, int64_t n, uint64_t seed, slot_t *slots, int64_t size) {
+    const uint64_t mask = (uint64_t)size - 1;
+    for (int64_t i = 0; i < size; i++) slots[i].place = -1;
+    for (int64_t i = 0; i < n; i++) {
+        const uint64_t hash = hash_of(data + offsets[i], offsets[i + 1] - offsets[i], seed);
+        uint64_t at = hash & mask;
+        while (slots[at].place >= 0) at = (at + 1) & mask;
+        slots[at] = (slot_t){(uint32_t)(hash >> 32), (int32_t)i};
+    }
+}
+
+/* out (n,): the place of each text among the known ones that `slots` were filled from; -1 where it is none of them. */
+void find_texts(const int64_t *offsets, const uint8_t *data, int64_t n, const int64_t *known_offsets, const uint8_t *known,
+                uint64_t seed, const slot_t *slots, int64_t size, int32_t *out) {
+    const uint64_t mask = (uint64_t)size - 1;
+    uint64_t hashes[TOGETHER];
+    for (int64_t from = 0; from < n; from += TOGETHER) {
+        const int64_t count = n - from < TOGETHER ? n - from : TOGETHER;
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t start = offsets[from + i];
+            hashes[i] = hash_of(data + start, offsets[from + i + 1] - start, seed);
+            PREFETCH(slots + (hashes[i] & mask));
+        }
+        for (int64_t i = 0; i < count; i++) {
+            const uint8_t *text = data + offsets[from + i];
+            const int64_t length = offsets[from + i + 1] - offsets[from + i];
+            uint64_t at = hashes[i] & mask;
+            for (; slots[at].place >= 0; at = (at + 1) & mask) {
+                if (slots[at].tag != (uint32_t)(hashes[i] >> 32)) continue;
+                const int64_t start = known_offsets[slots[at].place], stop = known_offsets[slots[at].place + 1];
+                if (stop - start == length && memcmp(known + start, text, (size_t)length) == 0) break;
+            }
+            out[from + i] = slots[at].place;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+"""Texts by their place, beside Arrow's own answer."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from rechub_cli.kernels.text import TextIndex, _library
+
+pytestmark = pytest.mark.skipif(_library() is None, reason="no compiled loops")
+
+
+def words(n, longest, letters="ab\x00é", seed=0):
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list(letters), size)) for size in rng.integers(0, longest + 1, n)]
+
+
+def expected(known, asked):
+    return pc.index_in(asked, known, skip_nulls=True).fill_null(-1).to_pylist()
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.large_binary()])
+@pytest.mark.parametrize("longest", [1, 3, 8, 9, 40])
+def test_every_text_is_found_where_it_stands(kind, longest):
+    known = pa.array(sorted(set(words(500, longest))), pa.large_string()).cast(kind)
+    asked = pa.array([*words(2000, longest, seed=1), None, "", "nowhere to be found"], pa.large_string()).cast(kind)
+    index = TextIndex.of(known)
+    assert index.places(asked).tolist() == expected(known, asked)
+    assert index.places(known).tolist() == list(range(len(known)))
+
+
+def test_slices_are_taken_as_they_stand():
+    known = pa.array(["x", "aa", "bb", "", "cc", "y"], pa.large_string()).slice(1, 4)
+    asked = pa.array(["aa", "y", "cc", None, "", "x", "bb", "aa"], pa.large_string()).slice(1, 6)
+    assert TextIndex.of(known).places(asked).tolist() == [-1, 3, -1, 2, -1, 1]
+
+
+def test_many_texts_and_a_null_that_would_read_as_the_empty_text():
+    known = pa.array(["", *(f"id-{number}" for number in range(100_000))], pa.large_string())
+    asked = pa.array([None, *(f"id-{number}" for number in range(99_000, 101_000)), ""], pa.large_string())
+    places = TextIndex.of(known).places(asked)
+    assert places[0] == -1
+    assert places[1:1001].tolist() == list(range(99_001, 100_001))
+    assert (places[1001:2001] == -1).all()
+    assert places[-1] == 0
+
+
+def test_nothing_is_asked():
+    index = TextIndex.of(pa.array(["a"], pa.large_string()))
+    assert index.places(pa.array([], pa.large_string())).tolist() == []
+    assert index.places(pa.nulls(2, pa.large_string())).tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("known", [pa.array([1, 2]), pa.array([], pa.large_string())])
+def test_what_is_no_text_has_no_index(known):
+    assert TextIndex.of(known) is None
