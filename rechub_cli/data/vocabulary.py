@@ -189,9 +189,9 @@ class Vocabulary:
     def _places(self, values: pa.Array) -> np.ndarray:
         """int32: where each value stands in the vocabulary, -1 where it does not.
 
-        Texts are found in a compiled table, where there is one. Otherwise Arrow hashes the whole vocabulary at each call.
-        Where that is much larger than what is looked up, a binary search among sorted hashes, made once, is quicker; the
-        values found are compared, so hashes may collide.
+        Texts are found in a compiled table, where there is one. Otherwise Arrow hashes the whole vocabulary at each
+        call. Where that is much larger than what is looked up, a binary search among sorted hashes, made once, is
+        quicker; the values found are compared, so hashes may collide.
         """
         known = self.values.slice(0, self.size)
         texts = self._texts = self._texts or TextIndex.of(known)

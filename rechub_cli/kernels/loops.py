@@ -249,7 +249,7 @@ def looked_up_linear(
     """One pass of ``nn.looked_up`` over distinct rows (U, E) and numbers (B, D); the weight is (outputs, F * E + D).
 
     Forwards it writes ``out``, or adds to it where ``add``, and returns the weight transposed, as the loops want it;
-    backwards, where that and the gradients are given, it reads ``out`` as the gradient, adds to ``row_gradient`` (U, E),
+    backwards, where that and the gradients are given, it reads ``out`` as the gradient, adds to ``row_gradient``,
     and leaves the columns of ``weight_gradient`` alone whose fields do not recur.
     """
     loops = library()
