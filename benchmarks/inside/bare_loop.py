@@ -40,7 +40,7 @@ rows = TableRows(table if a.limit_rows is None else table.slice(0, a.limit_rows)
 batches = [
     batch.to(a.device) for batch, _ in StreamLoader(rows, trained.encoder, wanted.batch_size, labels=True, shuffle=True)
 ]
-runtime.prepare()
+runtime.prepare_training()
 runtime.set_seed(wanted.seed)
 model = build_model(trained.spec, trained.encoder.schema, a.run).to(a.device)
 optimizers = build_optimizers(

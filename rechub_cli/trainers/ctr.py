@@ -106,7 +106,7 @@ class CTRTrainer:
         checkpoints: Checkpoints | None = None,
         tasks: Sequence[Task] | None = None,
     ) -> None:
-        runtime.prepare()
+        runtime.prepare_training()
         self.device = runtime.find_device(device, gpus)
         tasks = tasks if tasks is not None else getattr(getattr(model, "schema", None), "tasks", ())
         if len(tasks) > 1:

@@ -115,7 +115,7 @@ class MatchTrainer:
         watcher: Watcher | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> None:
-        runtime.prepare()
+        runtime.prepare_training()
         self.device = runtime.find_device(device, gpus)
         if in_batch_neg:
             if negatives is not None:

@@ -98,7 +98,7 @@ class MTLTrainer:
         shared_parameters: Iterable[Tensor] | None = None,
         last_shared_parameters: Iterable[Tensor] | None = None,
     ) -> None:
-        runtime.prepare()
+        runtime.prepare_training()
         self.device = runtime.find_device(device, gpus)
         schema_tasks = getattr(getattr(model, "schema", None), "tasks", ())
         self.tasks = find_tasks(task_types, tasks if tasks is not None else schema_tasks)

@@ -13,14 +13,14 @@ import torch
 from rechub_cli import process
 from rechub_cli.errors import SpecError, Unavailable
 
-_prepared = False
+_prepared = _trains = False
 
 
 def prepare(threads: int | None = None) -> None:
-    """Make this process fast at training; safe to call again.
+    """Make this process fast at what models do; safe to call again.
 
     Denormal numbers become zero: they slow a CPU up to a hundred times and mean nothing here. For memory see
-    ``process.keep_memory`` and ``process.use_large_pages``.
+    ``process.keep_memory``.
     """
     global _prepared
     if threads is not None:
@@ -32,8 +32,16 @@ def prepare(threads: int | None = None) -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     torch.set_flush_denormal(True)
     process.keep_memory()
-    process.use_large_pages()
     process.resume_collection()
+
+
+def prepare_training() -> None:
+    """``prepare``, and large pages for a step's tensors. Scoring gains nothing by them, and they cost time to be had."""
+    global _trains
+    prepare()
+    if not _trains:
+        _trains = True
+        process.use_large_pages()
 
 
 def set_seed(seed: int) -> None:
