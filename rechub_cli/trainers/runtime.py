@@ -36,7 +36,7 @@ def prepare(threads: int | None = None) -> None:
 
 
 def prepare_training() -> None:
-    """``prepare``, and large pages for a step's tensors. Scoring gains nothing by them, and they cost time to be had."""
+    """``prepare``, and large pages for the tensors of a step; scoring would pay for them and gain nothing."""
     global _trains
     prepare()
     if not _trains:
