@@ -213,7 +213,7 @@ int64_t place_rows(const int64_t *order, int64_t n, const int64_t *rows, const i
         kept_starts[count] = placed;
         which[count] = u;
         for (int64_t i = starts[u]; i < stop; i++) {
-            const int64_t row = order[i] / fields;
+            const int64_t row = (uint32_t)order[i] / (uint32_t)fields;
             if (order[i] - row * fields != field) return -1;
             slot[row * kept + place[field]] = (int32_t)count;
             at[placed++] = (int32_t)row;

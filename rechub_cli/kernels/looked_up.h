@@ -4,6 +4,8 @@
  * how the halves of 32-bit words lie; whatever is kept in a tile's own order of float32 has that order too.
  */
 
+#include "vectors.h"
+
 #define PAIR (2 * LANES)                    /* outputs */
 #define CHUNK (LANES < 8 ? 4 : 32 / LANES) /* pairs that are summed at once: they stay in registers */
 
@@ -18,10 +20,7 @@ INLINE int64_t FOR(output_at)(int64_t place, int bf16) {
     return bf16 ? place - within + within % LANES * 2 + within / LANES : place;
 }
 
-typedef float FOR(vector_t) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef uint32_t FOR(words_t) __attribute__((vector_size(LANES * 4), aligned(2), may_alias));
-
-INLINE void FOR(load)(FOR(vector_t) *pair, const void *values, int64_t place, int bf16) {
+INLINE void FOR(load_pair)(FOR(vector_t) *pair, const void *values, int64_t place, int bf16) {
     if (bf16) {
         FOR(words_t) words = *(const FOR(words_t) *)((const uint16_t *)values + place);
         pair[0] = (FOR(vector_t))(words << 16);
@@ -32,12 +31,7 @@ INLINE void FOR(load)(FOR(vector_t) *pair, const void *values, int64_t place, in
     }
 }
 
-INLINE FOR(words_t) FOR(rounded)(FOR(vector_t) value) { /* to the nearest, ties to even, in the upper half; not a number stays one */
-    FOR(words_t) words = (FOR(words_t))value, no_number = (FOR(words_t))((words & 0x7fffffffu) > 0x7f800000u);
-    return (no_number & 0x7fc00000u) | (~no_number & (words + 0x7fffu + (words >> 16 & 1)));
-}
-
-INLINE void FOR(store)(const FOR(vector_t) *pair, void *values, int64_t place, int bf16) {
+INLINE void FOR(store_pair)(const FOR(vector_t) *pair, void *values, int64_t place, int bf16) {
     if (bf16) {
         FOR(words_t) words = FOR(rounded)(pair[0]) >> 16 | (FOR(rounded)(pair[1]) & 0xffff0000u);
         *(FOR(words_t) *)((uint16_t *)values + place) = words;
@@ -53,7 +47,7 @@ INLINE void FOR(add_rows)(FOR(vector_t) *sum, const void *values, int64_t size, 
     for (int64_t i = 0; i < count; i++)
         for (int p = 0; p < pairs; p++) {
             FOR(vector_t) pair[2];
-            FOR(load)(pair, values, places[i] * size + h + p * PAIR, bf16);
+            FOR(load_pair)(pair, values, places[i] * size + h + p * PAIR, bf16);
             sum[2 * p] += pair[0];
             sum[2 * p + 1] += pair[1];
         }
@@ -74,7 +68,7 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
             const float *row = t->rows + u * width, *column = turned + field * width * size;
             FOR(vector_t) sum[2 * CHUNK] = {0};
             for (int64_t e = 0; e < width; e++) FOR(add)(sum, row[e], column + e * size, pairs);
-            for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, products, u * size + h + p * PAIR, bf16);
+            for (int p = 0; p < pairs; p++) FOR(store_pair)(sum + 2 * p, products, u * size + h + p * PAIR, bf16);
         }
     const float *column = turned + t->fields * width * size;
     const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR, bytes = bf16 ? 2 : 4;
@@ -91,26 +85,18 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
             if (kept < pairs * PAIR) before = memcpy(left, before, (size_t)(kept * bytes));
             for (int p = 0; p < pairs; p++) {
                 FOR(vector_t) pair[2];
-                FOR(load)(pair, before, p * PAIR, bf16);
+                FOR(load_pair)(pair, before, p * PAIR, bf16);
                 sum[2 * p] += pair[0];
                 sum[2 * p + 1] += pair[1];
             }
         }
         if (kept == pairs * PAIR) {
-            for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, t->out, place + p * PAIR, bf16);
+            for (int p = 0; p < pairs; p++) FOR(store_pair)(sum + 2 * p, t->out, place + p * PAIR, bf16);
         } else {
-            for (int p = 0; p < pairs; p++) FOR(store)(sum + 2 * p, left, p * PAIR, bf16);
+            for (int p = 0; p < pairs; p++) FOR(store_pair)(sum + 2 * p, left, p * PAIR, bf16);
             memcpy((char *)t->out + place * bytes, left, (size_t)(kept * bytes));
         }
     }
-}
-
-/* `count` floats, and zeros after them. */
-INLINE FOR(vector_t) FOR(part_of)(const float *values, int64_t count) {
-    if (count == LANES) return *(const FOR(vector_t) *)values;
-    FOR(vector_t) found = {0};
-    memcpy(&found, values, (size_t)count * sizeof *values);
-    return found;
 }
 
 /* The gradients that come from some distinct rows of a field, with their sums of the gradients of a chunk's outputs. */
@@ -121,7 +107,7 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
     for (int64_t e = 0; e < t->width; e += LANES) {
         const int64_t count = t->width - e < LANES ? t->width - e : LANES;
         FOR(vector_t) values[BLOCK];
-        for (int64_t i = 0; i < found; i++) values[i] = FOR(part_of)(rows + i * t->width + e, count);
+        for (int64_t i = 0; i < found; i++) values[i] = FOR(load)(rows, i * t->width + e, count, 0);
         for (int64_t j = 0; j < kept; j += 4) { /* four outputs at once; beyond the last one, that one again */
             FOR(vector_t) sum[4] = {0};
             int64_t place[4];
@@ -130,8 +116,8 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
                 for (int o = 0; o < 4; o++) sum[o] += sums[i][place[o]] * values[i];
             for (int o = 0; o < 4 && j + o < kept; o++) {
                 float *target = gradient + (j + o) * t->stride + e;
-                if (again) sum[o] += FOR(part_of)(target, count);
-                memcpy(target, &sum[o], (size_t)count * sizeof *target);
+                if (again) sum[o] += FOR(load)(target, 0, count, 0);
+                FOR(store)(sum[o], target, 0, count, 0);
             }
         }
         for (int64_t i = 0; i < found; i += 4) {
@@ -139,13 +125,13 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
             int64_t place[4];
             for (int o = 0; o < 4; o++) place[o] = i + o < found ? i + o : found - 1;
             for (int64_t j = 0; j < kept; j++) {
-                FOR(vector_t) value = FOR(part_of)(weight + j * t->stride + e, count);
+                FOR(vector_t) value = FOR(load)(weight, j * t->stride + e, count, 0);
                 for (int o = 0; o < 4; o++) sum[o] += sums[place[o]][FOR(lane)(j, bf16)] * value;
             }
             for (int o = 0; o < 4 && i + o < found; o++) {
                 float *target = part + (i + o) * t->width + e;
-                sum[o] += FOR(part_of)(target, count);
-                memcpy(target, &sum[o], (size_t)count * sizeof *target);
+                sum[o] += FOR(load)(target, 0, count, 0);
+                FOR(store)(sum[o], target, 0, count, 0);
             }
         }
     }
@@ -175,7 +161,7 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
     for (int64_t b = 0; b < t->n; b++)
         for (int p = 0; p < pairs; p++) {
             FOR(vector_t) pair[2], *total = (FOR(vector_t) *)bias + 2 * p;
-            FOR(load)(pair, near, b * size + h + p * PAIR, bf16);
+            FOR(load_pair)(pair, near, b * size + h + p * PAIR, bf16);
             for (int v = 0; v < 2; v++) {
                 total[v] += pair[v];
                 for (int64_t d = 0; d < numbers; d++)
