@@ -58,18 +58,30 @@ def redacted(text: str) -> str:
 
 def without_credentials(text: str) -> str:
     """As ``redacted``, but keys and values stay: for text that has a meaning, such as a filter on a column ``key``."""
-    for value in _secrets_of_environment():
-        text = text.replace(value, HIDDEN)
-    return _apply(_RULES, text)
+    return _cleaner()(text)
+
+
+def _cleaner() -> Callable[[str], str]:
+    """``without_credentials`` for many texts: the environment is read once."""
+    secrets = _secrets_of_environment()
+
+    def clean(text: str) -> str:
+        for value in secrets:
+            text = text.replace(value, HIDDEN)
+        return _apply(_RULES, text)
+
+    return clean
 
 
 def redacted_data(
-    value: Any, name: str = "", *, text: Callable[[str], str] = without_credentials, columns: bool = False
+    value: Any, name: str = "", *, text: Callable[[str], str] | None = None, columns: bool = False
 ) -> Any:
     """The same data with every text redacted; a text under a telling key, or behind such a flag, is hidden whole.
 
-    Numbers stay, and so do texts under the names of columns, which may be called anything.
+    ``text`` redacts the others, ``without_credentials`` by default. Numbers stay, and so do texts under the names of
+    columns, which may be called anything.
     """
+    text = text or _cleaner()
     if isinstance(value, str):
         return HIDDEN if value and not columns and is_secret(name) else text(value)
     if isinstance(value, Mapping):
