@@ -43,7 +43,9 @@ def vectors() -> str:
     """The widest vectors that torch uses on this processor, and whether it multiplies bfloat16."""
     import torch
 
-    return torch.backends.cpu.get_cpu_capability() + " and bf16" * ("rechub bf16" in precisions())
+    from rechub_cli.trainers.precision import has_bf16
+
+    return torch.backends.cpu.get_cpu_capability() + " and bf16" * has_bf16()
 
 
 @functools.cache

@@ -182,9 +182,10 @@ INLINE tile_t tile_of(const linear_t *t, int64_t number) {
 #define LOOPS "looked_up.h"
 #include "kinds.h"
 
-/* `add`: forwards, what `out` holds is added to. `shape`: n, F, E, D, outputs, U, stride. `slot`, `at` and `first` are those of `place_rows`; `part` is by `looked_up_tiles`. */
-void looked_up_linear(int backward, int add, const int64_t *shape, const int64_t *column, const int64_t *first, const int64_t *starts,
-                      const int32_t *slot, const int32_t *at, const float *rows, const float *weight, const float *bias, const float *dense,
+/* `add`: forwards, what `out` holds is added to. `shape`: n, F, E, D, outputs, U, stride. `slot`, `at` and `first` are those of
+ * `place_rows`; `part` is by `looked_up_tiles`. */
+void looked_up_linear(int backward, int add, const int64_t *shape, const int64_t *column, const int64_t *first,
+                      const int64_t *starts, const int32_t *slot, const int32_t *at, const float *rows, const float *weight, const float *bias, const float *dense,
                       float *turned, void *near, void *out, float *row_gradient, float *part,
                       float *number_gradient, float *weight_gradient, float *bias_gradient, int bf16, int threads) {
     linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], shape[6], column, first, starts,

@@ -52,6 +52,7 @@ def _parts(texts: pa.Array) -> tuple[int, int | None]:
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
+    """Asked for apart from ``loops``, which imports torch: reading needs none."""
     path = compiled_path()
     if path is None:
         return None
