@@ -19,6 +19,7 @@ class Jagged:
 
     values: Tensor  # (N,) ids, or (N, E) vectors
     offsets: Tensor  # int64 (B + 1,), rising from 0 to N
+    filled: bool = False  # whether the offsets may end before N: ids behind them are padding, and belong to no row
 
     def __len__(self) -> int:
         return self.offsets.numel() - 1
@@ -30,8 +31,18 @@ class Jagged:
 
     @property
     def rows(self) -> Tensor:
-        """int64 (N,): the row each value belongs to."""
+        """int64 (N,): the row each value belongs to; of what belongs to none, the last one."""
+        if self.filled:
+            places = torch.arange(self.values.shape[0], device=self.values.device)
+            return torch.searchsorted(self.offsets[1:], places, right=True).clamp_(max=len(self) - 1)
         return torch.repeat_interleave(self.lengths, output_size=self.values.shape[0])
+
+    @property
+    def mask(self) -> Tensor | None:
+        """bool (N,): which values belong to a row; None where all do."""
+        if not self.filled:
+            return None
+        return torch.arange(self.values.shape[0], device=self.values.device) < self.offsets[-1]
 
     def padded(self, length: int | None = None, pad: int = 0) -> Tensor:
         """(B, L): each row left-aligned and filled up with ``pad``; the newest values where L cuts."""

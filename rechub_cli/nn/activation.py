@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -17,7 +19,7 @@ class Dice(nn.Module):
     """``x`` where the input is likely, ``alpha * x`` where it is not; the batch says what is likely.
 
     Zhou et al., KDD 2018, https://arxiv.org/abs/1706.06978, section 5.3.
-    Shape: (B, C) -> (B, C).
+    Shape: (B, C) -> (B, C). ``mask``, bool (B,): the rows that have a say in what is likely.
     """
 
     def __init__(self, dim: int, *, eps: float = 1e-8) -> None:
@@ -25,8 +27,8 @@ class Dice(nn.Module):
         self.norm = BatchNorm(dim, eps=eps, affine=False)
         self.alpha = nn.Parameter(torch.zeros(dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        likely = torch.sigmoid(self.norm(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        likely = torch.sigmoid(self.norm(x, mask))
         alpha = self.alpha.to(likely.dtype)  # else bf16 would be widened
         return x * torch.addcmul(alpha, 1 - alpha, likely)
 
@@ -54,3 +56,8 @@ def activation(name: str, dim: int) -> nn.Module:
         case "dice":
             return Dice(dim)
     raise SpecError(f"no activation called {name!r}; known: {', '.join(get_args(Activation))}")
+
+
+def masked(layer: nn.Module, mask: Tensor | None) -> Callable[..., Tensor]:
+    """The layer; where it goes by statistics of its rows, by those in the mask, bool (B,)."""
+    return functools.partial(layer, mask=mask) if isinstance(layer, Dice) and mask is not None else layer

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rechub_cli.batch import Jagged
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.activation import activation as make_activation
+from rechub_cli.nn.activation import masked
 from rechub_cli.nn.linear import ConcatLinear, LastLinear
 from rechub_cli.nn.mlp import MLP
 
@@ -36,10 +37,13 @@ class TargetAttention(nn.Module):
         self.rest = MLP(first, rest, 1, activation=activation, last=LastLinear)
 
     def forward(self, target: Tensor, history: Jagged) -> Tensor:
-        values, rows = history.values, history.rows
+        values, rows, mask = history.values, history.rows, history.mask
         of_target, of_value, of_difference, of_product = self.first.weight.chunk(4, dim=1)
         by_row = F.linear(target, of_target + of_difference, self.first.bias)  # (B, H)
         pair = torch.cat([values, target.index_select(0, rows) * values], dim=1)  # (N, 2E)
         by_value = F.linear(pair, torch.cat([of_value - of_difference, of_product], dim=1))  # (N, H)
-        weights = self.rest(self.activation(by_value + by_row.index_select(0, rows)))  # (N, 1), float32
+        hidden = masked(self.activation, mask)(by_value + by_row.index_select(0, rows))
+        weights = self.rest(hidden, mask=mask)  # (N, 1), float32
+        if mask is not None:
+            weights = weights * mask[:, None]
         return torch.zeros_like(target).index_add_(0, rows, weights * values)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli.batch import Batch, Jagged
@@ -17,6 +16,7 @@ from rechub_cli.nn.fm import bi_interaction
 from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.numeric import NumberEmbedding
 from rechub_cli.nn.request import Request
+from rechub_cli.nn.rows import pooled
 from rechub_cli.nn.table import Answer, EmbeddingTable
 from rechub_cli.schema import FIRST_UNSEEN, Feature, Schema
 
@@ -218,7 +218,7 @@ class FeatureEmbedding(nn.Module):
 def _max_pooled(lists: Jagged) -> Tensor:
     """(B, E): the greatest value of each list; zero where it is empty."""
     order = torch.arange(lists.values.shape[0], device=lists.values.device)
-    return F.embedding_bag(order, lists.values, lists.offsets, mode="max", include_last_offset=True)
+    return pooled(order, lists.values, lists, "max")
 
 
 def _check_sharing(features: Sequence[Feature], widths: Mapping[str, int]) -> None:

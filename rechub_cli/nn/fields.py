@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class TableFields(nn.Module):
 
         def rows(name: str) -> Jagged:
             jagged = sequences[name]
-            return Jagged(jagged.values + self.starts[name], jagged.offsets)
+            return replace(jagged, values=jagged.values + self.starts[name])
 
         listed = [rows(name).values for name in self.listed]
         return Request(
@@ -80,6 +81,6 @@ class TableFields(nn.Module):
         """The table's listed rows (N, E), by sequence."""
         counts = [sequences[name].values.numel() for name in self.listed]
         return {
-            name: Jagged(rows, sequences[name].offsets)
+            name: replace(sequences[name], values=rows)
             for name, rows in zip(self.listed, listed.split(counts), strict=True)
         }

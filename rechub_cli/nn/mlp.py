@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rechub_cli.errors import SpecError
 from rechub_cli.nn.activation import activation as make_activation
+from rechub_cli.nn.activation import masked
 from rechub_cli.nn.dropout import Dropout
 from rechub_cli.nn.linear import ConcatLinear, LastLinear, LogitHead, NormedLinear
 
@@ -50,9 +51,10 @@ class MLP(nn.Module):
         self.output = None if out_dim is None else last(width, out_dim)
         self.out_dim = width if out_dim is None else out_dim
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``mask``, bool (B,): the rows that have a say in what Dice takes for likely."""
         for layer in self.hidden:
-            inputs = (layer(*inputs),)
+            inputs = (masked(layer, mask)(*inputs),)
         if self.output is None:
             return inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=1)
         return self.output(*inputs)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rechub_cli.batch import Jagged
 from rechub_cli.kernels import loops
 
 BLOCK_VALUES = 65_536  # 256 KiB of each tensor that an optimizer reads
@@ -105,6 +106,14 @@ def segment_sum(values: Tensor, order: Tensor, starts: Tensor, weights: Tensor |
     if not starts.numel():
         return values.new_zeros(0, values.shape[1])
     return F.embedding_bag(order, values, starts, mode="sum", per_sample_weights=weights)
+
+
+def pooled(ids: Tensor, weight: Tensor, lists: Jagged, mode: str) -> Tensor:
+    """(B, E): of each row of ``lists`` the sum, mean or max of ``weight[ids]``, ids (N,); zero where it is empty."""
+    offsets = lists.offsets.to(ids.dtype)
+    if lists.filled:  # what belongs to no row is a row of its own
+        offsets = F.pad(offsets, (0, 1), value=ids.numel())
+    return F.embedding_bag(ids, weight, offsets, mode=mode, include_last_offset=True)[: len(lists)]
 
 
 def sum_by_row(

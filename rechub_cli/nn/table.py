@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from rechub_cli.kernels import loops
 from rechub_cli.nn.request import Request
-from rechub_cli.nn.rows import Recurring, segment_sum, sparse_grad, uncounted
+from rechub_cli.nn.rows import Recurring, pooled, segment_sum, sparse_grad, uncounted
 from rechub_cli.schema import FIRST_UNSEEN
 
 
@@ -42,9 +42,7 @@ class _Listed(torch.autograd.Function):
         compiled = loops.look_up_fields(weight, ids)
         fields = F.embedding(ids, weight) if compiled is None else compiled[0]
         for column, (jagged, mode) in enumerate(request.pooled, start=plain):
-            fields[:, column] = F.embedding_bag(
-                jagged.values, weight, jagged.offsets.to(jagged.values.dtype), mode=mode, include_last_offset=True
-            )
+            fields[:, column] = pooled(jagged.values, weight, jagged, mode)
         listed = weight.new_empty(0, weight.shape[1])
         if request.listed is not None:
             listed = F.embedding(request.listed, weight)

@@ -1,5 +1,7 @@
 """Target attention over jagged histories."""
 
+import copy
+
 import pytest
 import torch
 
@@ -33,3 +35,22 @@ def test_an_empty_history_gives_zeros_and_learns_nothing():
 def test_attention_needs_a_hidden_layer():
     with pytest.raises(SpecError, match="attention_hidden_dims"):
         TargetAttention(2, [])
+
+
+@pytest.mark.parametrize("activation", ["dice", "sigmoid"])
+def test_what_belongs_to_no_row_changes_nothing(activation):
+    torch.manual_seed(0)
+    attention = TargetAttention(2, [4, 3], activation=activation)
+    target, values, offsets = torch.randn(3, 2), torch.randn(6, 2), torch.tensor([0, 2, 2, 6])
+    found = []
+    for extra in (0, 3):
+        again = copy.deepcopy(attention)
+        filled = torch.cat([values, torch.full((extra, 2), 7.0)]).requires_grad_()
+        output = again(target, Jagged(filled, offsets, filled=extra > 0))
+        output.square().sum().backward()
+        statistics = [buffer.float() for buffer in again.buffers()]
+        found.append([output, *(p.grad for p in again.parameters()), *statistics, filled.grad[:6], filled.grad[6:]])
+    *plain, _ = found[0]
+    *masked, of_others = found[1]
+    torch.testing.assert_close(masked, plain)
+    assert not of_others.any()

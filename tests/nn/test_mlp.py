@@ -119,3 +119,23 @@ def test_activations_keep_the_shape(name):
 def test_an_unknown_activation_names_those_there_are():
     with pytest.raises(SpecError, match=r"no activation called 'rellu'; known: relu, .*dice"):
         activation("rellu", 3)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("rows", [2, 5])
+def test_a_norm_under_a_mask_is_the_norm_of_the_rows_in_it(rows, affine):
+    norms = [BatchNorm(3, affine=affine), BatchNorm(3, affine=affine)]
+    x = torch.randn(7, 3)
+    for _ in range(2):
+        masked = norms[0](x, torch.arange(7) < rows)
+        torch.testing.assert_close(masked[:rows], norms[1](x[:rows]))
+    torch.testing.assert_close(dict(norms[0].named_buffers()), dict(norms[1].named_buffers()))
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_norm_whose_mask_leaves_no_variance_uses_its_running_statistics(rows):
+    norm = BatchNorm(3)
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(norm(x, torch.arange(4) < rows), x, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(dict(norm.named_buffers()), before)

@@ -1,6 +1,9 @@
 """Which steps are recorded and replayed, and on which rows. Here a list stands for a CUDA graph; see test_gpu.py."""
 
 import contextlib
+import copy
+from dataclasses import replace
+from importlib.metadata import entry_points
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from rechub_cli.batch import Batch, Jagged
 from rechub_cli.losses.bce import bce
 from rechub_cli.models.ranking.lr import LR
 from rechub_cli.schema import Feature, Schema, Task
+from rechub_cli.testing.ranking import _rows, schema_of
 from rechub_cli.trainers.batches import take
 from rechub_cli.trainers.optimization import Optimization
 from rechub_cli.trainers.replay import WARM_UP, Replay
@@ -130,10 +134,10 @@ JAGGED = Jagged(torch.ones(3, dtype=torch.int32), torch.tensor([0, 2, 3]))
         ({"losses": [torch.nn.functional.mse_loss]}, {}),
         ({"model": torch.nn.Linear(1, 1)}, {}),
         ({"optimizer": torch.optim.RMSprop}, {}),
-        ({}, {"sequences": {"s": JAGGED}}),
+        ({"model": Promises(1, 1)}, {"sequences": {"s": JAGGED}}),
         ({}, {"targets": JAGGED}),
     ],
-    ids=["unsteady", "loss", "model", "optimizer", "sequences", "targets"],
+    ids=["unsteady", "loss", "model", "optimizer", "sequences of others", "targets"],
 )
 def test_what_may_differ_from_step_to_step_is_never_recorded(monkeypatch, options, parts):
     graphs = Graphs(monkeypatch)
@@ -141,6 +145,34 @@ def test_what_may_differ_from_step_to_step_is_never_recorded(monkeypatch, option
     for _ in range(WARM_UP + 3):
         learn(rows(1.0, 2.0, **parts))
     assert graphs.how == ["step"] * (WARM_UP + 3)
+
+
+def lists(*lengths):
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    return {"s": Jagged(torch.arange(1, int(offsets[-1]) + 1, dtype=torch.int32), offsets)}
+
+
+def test_sequences_are_filled_up_and_replayed_with_the_values_that_come(monkeypatch):
+    graphs = Graphs(monkeypatch)
+    learn = replay(graphs)
+    for lengths in [(16, 0)] * (WARM_UP + 1) + [(2, 3)]:
+        learn(rows(1.0, 2.0, sequences=lists(*lengths)))
+    assert graphs.how == ["step"] * WARM_UP + ["replay"] * 2
+    recorded = graphs.rows.inputs.sequences["s"]
+    assert recorded.values.tolist() == [1, 2, 3, 4, 5] + [0] * 14
+    assert recorded.offsets.tolist() == [0, 2, 5]
+    assert recorded.filled
+    assert recorded.rows.tolist() == [0, 0, 1, 1, 1] + [1] * 14
+    assert recorded.mask.tolist() == [True] * 5 + [False] * 14
+
+
+def test_more_values_than_there_is_room_for_are_recorded_anew(monkeypatch):
+    graphs = Graphs(monkeypatch)
+    learn = replay(graphs)
+    for lengths in [(1, 3)] * (WARM_UP + 1) + [(9, 0)] * (WARM_UP + 1) + [(1, 1)]:
+        learn(rows(1.0, 2.0, sequences=lists(*lengths)))
+    assert graphs.how == (["step"] * WARM_UP + ["replay"]) * 2 + ["replay"]
+    assert graphs.rows.inputs.sequences["s"].values.tolist() == [1, 2] + [0] * 9
 
 
 def test_a_lone_row_is_learnt_by_a_step(monkeypatch):
@@ -158,3 +190,30 @@ def test_a_gpu_that_cannot_record_goes_on_step_by_step_and_says_so_once(monkeypa
         assert float(learn(rows(float(step), 1.0))) == step + 1.0
     assert graphs.how == ["step"] * (WARM_UP + 3)
     assert [message for _, _, message, *_ in ear.messages if "operation not permitted when stream" in message]
+
+
+PLUGINS = [entry for entry in entry_points(group="rechub.models") if ".matching." not in entry.module]
+
+
+@pytest.mark.parametrize("entry", PLUGINS, ids=lambda entry: entry.name)
+def test_filled_sequences_teach_every_model_what_the_plain_ones_do(entry):
+    torch.manual_seed(0)
+    first = entry.load()(schema_of(entry.load()))
+    with torch.no_grad():  # rows of padding too
+        for parameter in first.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    batch = _rows(32)
+    assert batch.sequences
+    filled = {
+        name: Jagged(torch.cat([sequence.values, sequence.values.new_zeros(5)]), sequence.offsets, filled=True)
+        for name, sequence in batch.sequences.items()
+    }
+    found = []
+    for sequences in (batch.sequences, filled):
+        model = copy.deepcopy(first)
+        torch.manual_seed(1)
+        logits = model(replace(batch, sequences=sequences)).logits
+        logits.square().sum().backward()
+        grads = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+        found.append((logits, grads, dict(model.named_buffers())))
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
