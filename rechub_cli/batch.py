@@ -5,7 +5,7 @@ Shape legend: B rows, S sparse features, D dense columns, T labels, N sequence v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -71,17 +71,17 @@ class Jagged:
         return Jagged(self.values[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Jagged:
-        return Jagged(
-            self.values.to(device, non_blocking=non_blocking),
-            self.offsets.to(device, non_blocking=non_blocking),
-        )
+        return self._map(lambda part: part.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Jagged:
-        return Jagged(self.values.pin_memory(), self.offsets.pin_memory())
+        return self._map(lambda part: part.pin_memory())
 
     def record_stream(self, stream: torch.Stream) -> None:
         self.values.record_stream(stream)
         self.offsets.record_stream(stream)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Jagged:
+        return replace(self, values=change(self.values), offsets=change(self.offsets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,38 @@ def test_recorded_steps_learn_what_steps_learn_on_a_cpu(entry, settings, tmp_pat
         close(name, parameter, other)
 
 
+@pytest.mark.parametrize("settings", SCHEDULES[:2], ids=["same", "lazy_adam"])
+@pytest.mark.parametrize("entry", [*RANKING, *MULTI_TASK], ids=lambda entry: entry.name)
+def test_recorded_steps_with_sequences_learn_what_steps_learn_on_a_cpu(entry, settings, tmp_path):
+    first = without_dropout(built(entry))
+    several = len(first.schema.tasks) > 1
+    rows = labelled(64 * 7 + 33, len(first.schema.tasks))
+    trained = []
+    for device in ("cpu", "cuda"):
+        trainer = (MTLTrainer if several else CTRTrainer)(
+            copy.deepcopy(first),
+            optimizer_params={"lr": 1e-3},
+            n_epoch=2,
+            device=device,
+            seed=1,
+            model_path=str(tmp_path),
+            **settings,
+        )
+        trainer.fit([rows.slice(start, min(start + 64, len(rows))) for start in range(0, len(rows), 64)])
+        trained.append(trainer)
+    assert trained[1].replay.recorded is not None
+    assert trained[1].replay.room
+    assert trained[0].history["train_loss"].to_list() == pytest.approx(
+        trained[1].history["train_loss"].to_list(), rel=5e-3
+    )
+    for (name, parameter), other in zip(
+        trained[0].model.named_parameters(), trained[1].model.parameters(), strict=True
+    ):
+        close(name, parameter, other)
+    for (name, buffer), other in zip(trained[0].model.named_buffers(), trained[1].model.buffers(), strict=True):
+        close(name, buffer.float(), other.float())
+
+
 def test_recorded_steps_drop_other_units_each_time(tmp_path):
     whole = schema_of(RANKING[0].load())
     schema = whole.with_features(feature for feature in whole.features if feature.kind != "sequence")
