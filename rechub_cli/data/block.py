@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from rechub_cli.kernels import lists
 from rechub_cli.schema import Schema
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 SEEN = "\0seen"  # the sequence of the places that a row's user already has; no column has this name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The columns of the row matrix: [ids | numbers | labels | weight | weights of labels | group | lengths | target].
 
@@ -45,40 +47,40 @@ class Layout:
             label_weights=labels and label_weights,
         )
 
-    @property
+    @cached_property
     def sparse(self) -> slice:
         return slice(0, self.n_sparse)
 
-    @property
+    @cached_property
     def dense(self) -> slice:
         return slice(self.n_sparse, self.n_sparse + self.n_dense)
 
-    @property
+    @cached_property
     def labels(self) -> slice:
         return slice(self.dense.stop, self.dense.stop + self.n_labels)
 
-    @property
+    @cached_property
     def weights(self) -> slice:
         return slice(self.labels.stop, self.labels.stop + self.weight)
 
-    @property
+    @cached_property
     def own_weights(self) -> slice:
         """Of each label."""
         return slice(self.weights.stop, self.weights.stop + self.n_labels * self.label_weights)
 
-    @property
+    @cached_property
     def groups(self) -> slice:
         return slice(self.own_weights.stop, self.own_weights.stop + 2 * self.group)
 
-    @property
+    @cached_property
     def lengths(self) -> slice:
         return slice(self.groups.stop, self.groups.stop + len(self.sequences))
 
-    @property
+    @cached_property
     def targets(self) -> slice:
         return slice(self.lengths.stop, self.lengths.stop + 2 * self.target)
 
-    @property
+    @cached_property
     def width(self) -> int:
         return self.targets.stop
 
@@ -145,6 +147,9 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
 def gather(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """``values[s : s + l]`` for each start and length, one after the other."""
     offsets = offsets_of(lengths)
+    compiled = lists.gather(values, starts, offsets)
+    if compiled is not None:
+        return compiled
     places = np.arange(offsets[-1])
     places += np.repeat(starts - offsets[:-1], lengths)
     return values[places]

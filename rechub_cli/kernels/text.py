@@ -9,7 +9,7 @@ import secrets
 import numpy as np
 import pyarrow as pa
 
-from rechub_cli.kernels import compiled_path
+from rechub_cli.kernels import library
 
 _i64, _u64, _at = ctypes.c_int64, ctypes.c_uint64, ctypes.c_void_p
 KINDS = (pa.large_string(), pa.large_binary())
@@ -23,18 +23,18 @@ class TextIndex:
         self.seed = secrets.randbits(64)
         self.size = 1 << (3 * len(known) // 2).bit_length()
         self.slots = np.empty(self.size, np.uint64)
-        loops = _library()
+        loops = _loops()
         assert loops is not None
         loops.index_texts(*_parts(known), len(known), self.seed, self.slots.ctypes.data, self.size)
 
     @staticmethod
     def of(known: pa.Array) -> TextIndex | None:
         """None where these are no such texts, or there are no compiled loops."""
-        return TextIndex(known) if known.type in KINDS and 0 < len(known) < 2**31 and _library() else None
+        return TextIndex(known) if known.type in KINDS and 0 < len(known) < 2**31 and _loops() else None
 
     def places(self, texts: pa.Array) -> np.ndarray:
         """int32: where each text, of the type of the known ones, stands among them; -1 where it is none, or null."""
-        loops, out = _library(), np.empty(len(texts), np.int32)
+        loops, out = _loops(), np.empty(len(texts), np.int32)
         assert loops is not None
         if len(texts):
             slots = (self.seed, self.slots.ctypes.data, self.size)
@@ -51,16 +51,8 @@ def _parts(texts: pa.Array) -> tuple[int, int | None]:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
-    """Asked for apart from ``loops``, which imports torch: reading needs none."""
-    path = compiled_path()
-    if path is None:
-        return None
-    try:
-        found = ctypes.CDLL(str(path))
-        found.index_texts.argtypes = [_at, _at, _i64, _u64, _at, _i64]
-        found.find_texts.argtypes = [_at, _at, _i64, _at, _at, _u64, _at, _i64, _at]
-        found.index_texts.restype = found.find_texts.restype = None
-    except (OSError, AttributeError):  # of another system, or of another version
-        return None
-    return found
+def _loops() -> ctypes.CDLL | None:
+    return library(
+        index_texts=([_at, _at, _i64, _u64, _at, _i64], None),
+        find_texts=([_at, _at, _i64, _at, _at, _u64, _at, _i64, _at], None),
+    )

@@ -36,12 +36,17 @@ def prepare(threads: int | None = None) -> None:
 
 
 def prepare_training() -> None:
-    """``prepare``, and large pages for the tensors of a step; scoring would pay for them and gain nothing."""
+    """``prepare``, and what a step wants.
+
+    Its tensors lie in large pages, for which scoring would pay and gain nothing. Its sparse gradients are not checked.
+    """
     global _trains
     prepare()
     if not _trains:
         _trains = True
         process.use_large_pages()
+        if not torch.sparse.check_sparse_tensor_invariants.is_enabled():
+            torch.sparse.check_sparse_tensor_invariants.disable()  # said in words: PyTorch 2.11 warns otherwise
 
 
 def set_seed(seed: int) -> None:

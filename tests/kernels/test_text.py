@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from rechub_cli.kernels.text import TextIndex, _library
+from rechub_cli.kernels.text import TextIndex, _loops
 
-pytestmark = pytest.mark.skipif(_library() is None, reason="no compiled loops")
+pytestmark = pytest.mark.skipif(_loops() is None, reason="no compiled loops")
 
 
 def words(n, longest, letters="ab\x00é", seed=0):

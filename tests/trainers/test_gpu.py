@@ -19,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from rechub_cli import CTRTrainer, MatchTrainer, MTLTrainer
 from rechub_cli.batch import Batch
+from rechub_cli.nn.table import EmbeddingTable
 from rechub_cli.testing import match_rows
 from rechub_cli.testing.ranking import _rows, schema_of
 
@@ -54,6 +55,9 @@ def built(entry, **options):
     with torch.no_grad():  # away from small embeddings, which hide differences
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        for table in model.modules():
+            if isinstance(table, EmbeddingTable):
+                table.weight[table.padding] = 0.0  # as it always is
     return model
 
 
