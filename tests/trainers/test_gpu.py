@@ -302,6 +302,7 @@ def test_a_resumed_run_ends_where_one_without_a_stop_does(tmp_path):
         assert float(once["train_loss"]) == pytest.approx(float(twice["train_loss"]), abs=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("optimizer", ["same", "lazy_adam"])
 def test_no_step_of_a_ranking_model_waits_for_the_gpu(optimizer, tmp_path):
     """What asks the GPU for a number makes the host wait until all is done."""
