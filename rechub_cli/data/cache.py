@@ -19,6 +19,7 @@ from rechub_cli.data.blocks import BLOCK_ROWS, FORMAT, Blocks, Stats, values_fil
 from rechub_cli.data.cache_locks import hold, key_lock
 from rechub_cli.data.fit import CHUNK_ROWS
 from rechub_cli.data.memory import tidied
+from rechub_cli.data.prefetch import prefetch
 from rechub_cli.data.tally import Tally
 from rechub_cli.errors import NoInput
 from rechub_cli.files import creating, sync_folder
@@ -77,8 +78,9 @@ def _build(folder: Path, rows: Rows, encoder: RowEncoder, progress: Callable[[in
     columns = list(dict.fromkeys([*encoder.columns, *encoder.label_columns]))
     with contextlib.ExitStack() as stack:
         writer = _Writer(folder, encoder, stack)
-        for chunk in tidied(rows.tables(columns=columns, rows=CHUNK_ROWS)):
-            writer.add(encoder.encode(chunk))
+        chunks = tidied(rows.tables(columns=columns, rows=CHUNK_ROWS))
+        for block in prefetch(map(encoder.encode, chunks), 1):  # one is encoded while another is written
+            writer.add(block)
             if progress:
                 progress(writer.n_rows)
         if writer.n_rows == 0:

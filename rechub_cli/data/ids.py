@@ -147,9 +147,15 @@ def tally_days(
 def _codes(encoded: pa.DictionaryArray) -> np.ndarray:
     """int32 indices, a copy; -1 where null."""
     indices = encoded.indices
+    if not len(indices):
+        return np.empty(0, np.int32)
+    valid, data = indices.buffers()
+    there = slice(indices.offset, indices.offset + len(indices))
+    codes = np.frombuffer(data, indices.type.to_pandas_dtype())[there].astype(np.int32)
     if indices.null_count:
-        indices = indices.cast(pa.int64()).fill_null(-1)
-    return indices.to_numpy(zero_copy_only=False).astype(np.int32)
+        known = np.unpackbits(np.frombuffer(valid, np.uint8), count=there.stop, bitorder="little")[there]
+        codes |= (known - np.uint8(1)).view(np.int8)  # all bits of what is null
+    return codes
 
 
 def _is_text(kind: pa.DataType) -> bool:

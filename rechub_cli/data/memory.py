@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 T = TypeVar("T")
-TIDY = 3  # chunks of rows
+TIDY = 8  # chunks of rows
 _MEMINFO, _CONTROL_GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 

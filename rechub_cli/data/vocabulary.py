@@ -40,6 +40,7 @@ class Counter:
     days: np.ndarray | None = None
     _waiting: list[tuple[pa.Array, np.ndarray, np.ndarray | None]] = field(default_factory=list)
     _n_waiting: int = 0
+    _texts: TextIndex | None = None  # of the values held
 
     @classmethod
     def after(cls, vocabulary: Vocabulary | None, dated: bool) -> Counter:
@@ -55,7 +56,8 @@ class Counter:
     @property
     def nbytes(self) -> int:
         held = self._waiting if self.values is None else [(self.values, self.counts, self.days), *self._waiting]
-        return sum(int(values.nbytes) + counts.nbytes for values, counts, _ in held)
+        table = 0 if self._texts is None else self._texts.slots.nbytes
+        return table + sum(int(values.nbytes) + counts.nbytes for values, counts, _ in held)
 
     def add(self, values: pa.Array, counts: np.ndarray, column: str, days: np.ndarray | None = None) -> None:
         """Canonical values, how often each was met, and when last."""
@@ -86,19 +88,32 @@ class Counter:
 
     def merge(self) -> None:
         """The values held come first and keep their order."""
-        held = [] if self.values is None else [(self.values, self.counts, self.days)]
-        parts = [*held, *self._waiting]
-        if self._waiting:
-            encoded = pa.concat_arrays([part for part, _, _ in parts]).dictionary_encode()
-            counts = np.concatenate([part for _, part, _ in parts])
-            codes = encoded.indices.to_numpy(zero_copy_only=False)
-            self.values = encoded.dictionary
-            self.counts = np.bincount(codes, counts, len(self.values)).astype(np.int64)
-            if self.days is not None:
-                last = np.full(len(self.values), _NO_DAY, np.int32)
-                np.maximum.at(last, codes, np.concatenate([part for _, _, part in parts if part is not None]))
-                self.days = last
-            self._waiting, self._n_waiting = [], 0
+        if not self._waiting:
+            return
+        waiting = pa.concat_arrays([part for part, _, _ in self._waiting])
+        codes, held = self._numbered(waiting), self.counts
+        n = len(self.values) if self.values is not None else 0
+        self.counts = np.bincount(codes, np.concatenate([part for _, part, _ in self._waiting]), n).astype(np.int64)
+        self.counts[: len(held)] += held
+        if self.days is not None:
+            last = np.full(n, _NO_DAY, np.int32)
+            last[: len(held)] = self.days
+            np.maximum.at(last, codes, np.concatenate([part for _, _, part in self._waiting if part is not None]))
+            self.days = last
+        self._waiting, self._n_waiting = [], 0
+
+    def _numbered(self, waiting: pa.Array) -> np.ndarray:
+        """The place of each value among those held, which grow by the new ones: in a compiled table, or by Arrow."""
+        held = waiting.slice(0, 0) if self.values is None else self.values
+        if self._texts is None:
+            self._texts = TextIndex.of(held)
+        if self._texts is not None:
+            codes = self._texts.add(waiting)
+            self.values = self._texts.known
+            return codes
+        encoded = pa.concat_arrays([held, waiting]).dictionary_encode()
+        self.values = encoded.dictionary
+        return encoded.indices.to_numpy(zero_copy_only=False)[len(held) :]
 
     def finish(
         self,
@@ -150,6 +165,7 @@ class Vocabulary:
     days: np.ndarray | None = None  # int32, per value, since 1970: when it was last met, where that is kept
     _texts: TextIndex | None = field(default=None, repr=False, compare=False)
     _index: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)  # sorted hashes, their places
+    _digest: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def empty(cls, oov_buckets: int) -> Vocabulary:
@@ -194,7 +210,7 @@ class Vocabulary:
         quicker; the values found are compared, so hashes may collide.
         """
         known = self.values.slice(0, self.size)
-        texts = self._texts = self._texts or TextIndex.of(known)
+        texts = self._texts = self._texts or (TextIndex.of(known) if len(known) else None)
         if texts is not None:
             return texts.places(values)
         hashes = order = None
@@ -207,10 +223,13 @@ class Vocabulary:
         return np.where(same.to_numpy(zero_copy_only=False), places, np.int32(-1))
 
     def digest(self) -> str:
+        if self._digest is not None:
+            return self._digest
         state = hashlib.sha256(f"{self.values.type} {self.size} {self.oov_buckets} {len(self.values)}".encode())
         kept = pa.concat_arrays([self.values.slice(0, self.size)])  # a copy starts at offset 0
         state.update(ids.stable_hash(kept).tobytes())
-        return state.hexdigest()
+        self._digest = state.hexdigest()
+        return self._digest
 
     def save(self, path: Path) -> None:
         """Parquet: value, count, id (null where the value has none); last_seen, where that is kept."""

@@ -1,4 +1,4 @@
-/* Which of some distinct texts each of many texts is: a hash table with open addressing.
+/* Which of some distinct texts each of many texts is, and which many texts are distinct: a hash table with open addressing.
  *
  * Texts are as Arrow keeps them, one after the other: text i is the bytes from offsets[i] up to offsets[i + 1].
  */
@@ -70,4 +70,42 @@ void find_texts(const int64_t *offsets, const uint8_t *data, int64_t n, const in
             out[from + i] = slots[at].place;
         }
     }
+}
+
+/* Number the distinct ones of n texts, n_known of which are known already: their numbers are their places. codes (n,): the
+ * number of each. first: where each new one, by rising number, is met first. How many are new. `slots` hold the known ones,
+ * and have room for n more. */
+int64_t number_texts(const int64_t *offsets, const uint8_t *data, int64_t n, const int64_t *known_offsets,
+                     const uint8_t *known, int64_t n_known, uint64_t seed, slot_t *slots, int64_t size, int32_t *codes,
+                     int64_t *first) {
+    const uint64_t mask = (uint64_t)size - 1;
+    uint64_t hashes[TOGETHER];
+    int64_t found = 0;
+    for (int64_t from = 0; from < n; from += TOGETHER) {
+        const int64_t count = n - from < TOGETHER ? n - from : TOGETHER;
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t start = offsets[from + i];
+            hashes[i] = hash_of(data + start, offsets[from + i + 1] - start, seed);
+            PREFETCH(slots + (hashes[i] & mask));
+        }
+        for (int64_t i = 0; i < count; i++) {
+            const uint8_t *text = data + offsets[from + i];
+            const int64_t length = offsets[from + i + 1] - offsets[from + i];
+            const uint32_t tag = (uint32_t)(hashes[i] >> 32);
+            uint64_t at = hashes[i] & mask;
+            for (; slots[at].place >= 0; at = (at + 1) & mask) {
+                if (slots[at].tag != tag) continue;
+                const int64_t place = slots[at].place, new = place - n_known;
+                const int64_t *bounds = new < 0 ? known_offsets + place : offsets + first[new];
+                const uint8_t *other = (new < 0 ? known : data) + bounds[0];
+                if (bounds[1] - bounds[0] == length && memcmp(other, text, (size_t)length) == 0) break;
+            }
+            if (slots[at].place < 0) {
+                slots[at] = (slot_t){tag, (int32_t)(n_known + found)};
+                first[found++] = from + i;
+            }
+            codes[from + i] = slots[at].place;
+        }
+    }
+    return found;
 }

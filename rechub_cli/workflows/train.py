@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,11 +173,13 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     parts = cut_parts(spec, job.sources, job.request.limit_rows)
     encoder = kept_encoder(job, run) or fit_encoder(spec, parts, events, stop, job.start, job.request.date)
     check_memory(encoder.schema)
-    if job.point is None:
-        encoder.save(run.path / "encoder")
-    encoders = sort_log(encoder, parts, events, stop, job.start)
-    encoders.keep(run.path, events, stop)
-    loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
+    with ThreadPoolExecutor(1, "save") as beside:  # files are waited for while rows are encoded
+        saved = beside.submit(encoder.save, run.path / "encoder") if job.point is None else None
+        encoders = sort_log(encoder, parts, events, stop, job.start)
+        encoders.keep(run.path, events, stop)
+        loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
+        if saved is not None:
+            saved.result()
     keys = cache_keys(train=loaders.train, valid=loaders.valid)
     run.update(data=describe_data(job.sources, parts, loaders.rows), cache=keys)
     importing.join()

@@ -51,6 +51,29 @@ def test_nothing_is_asked():
     assert index.places(pa.nulls(2, pa.large_string())).tolist() == [-1, -1]
 
 
-@pytest.mark.parametrize("known", [pa.array([1, 2]), pa.array([], pa.large_string())])
-def test_what_is_no_text_has_no_index(known):
-    assert TextIndex.of(known) is None
+def test_numbers_are_no_texts():
+    assert TextIndex.of(pa.array([1, 2])) is None
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.large_binary()])
+@pytest.mark.parametrize("longest", [1, 3, 9, 40])
+def test_texts_are_numbered_as_they_come_and_known_ones_keep_their_number(kind, longest):
+    parts = [pa.array(words(n, longest, seed=n), pa.large_string()).cast(kind) for n in (1, 700, 20, 3000)]
+    index = TextIndex.of(parts[0].slice(0, 0))
+    codes = [index.add(part) for part in parts]
+    everything = pa.concat_arrays(parts).dictionary_encode()
+    assert index.known.equals(everything.dictionary)
+    assert np.concatenate(codes).tolist() == everything.indices.to_pylist()
+    assert index.places(everything.dictionary).tolist() == list(range(len(index.known)))
+
+
+def test_no_texts_are_numbered_by_nothing():
+    index = TextIndex.of(pa.array(["a"], pa.large_string()))
+    assert index.add(pa.array([], pa.large_string())).tolist() == []
+    assert index.known.to_pylist() == ["a"]
+
+
+def test_slices_are_numbered_as_they_stand():
+    index = TextIndex.of(pa.array(["x", "aa", "y"], pa.large_string()).slice(1, 1))
+    assert index.add(pa.array(["z", "bb", "aa", "bb", "q"], pa.large_string()).slice(1, 3)).tolist() == [1, 0, 1]
+    assert index.known.to_pylist() == ["aa", "bb"]
