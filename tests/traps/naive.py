@@ -194,7 +194,7 @@ TRAPS = [
     ),
     Trap(
         "a mean over the padded length",
-        "nn/table.py",
+        "nn/rows.py",
         "mode=mode, include_last_offset=True",
         "mode='sum', include_last_offset=True",
         "tests/nn/test_embedding.py",
