@@ -59,8 +59,8 @@ def conditions(series: Mapping[str, Sequence[Record]]) -> Iterator[str]:
         yield ""
     dates = sorted(record.date[:10] for record in every)
     yield f"- {dates[0]} to {dates[-1]}" if dates[0] != dates[-1] else f"- {dates[0]}"
-    counts = [len(rounds) for rounds in series.values() if rounds]
-    yield f"- {min(counts)} to {max(counts)} rounds of a measure"
+    fewest, most = (found(len(rounds) for rounds in series.values() if rounds) for found in (min, max))
+    yield f"- rounds of a measure: {fewest}" if fewest == most else f"- {fewest} to {most} rounds of a measure"
     yield from dict.fromkeys(
         f"- {m['cpu']}, {m['cores']} cores, {m['memory_gb']:.0f} GiB, {m['system']}, Python {m['python']}"
         + "".join(f", {m[what]}" for what in ("vectors", "gpu") if what in m)

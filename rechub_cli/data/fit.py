@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rechub_cli.data import cells, ids, labels
+from rechub_cli.data.counter import Counter
 from rechub_cli.data.memory import available, tidied
 from rechub_cli.data.moments import days
 from rechub_cli.data.numbers import Moments, RowSample, Transform, bins, floats, signed_log1p
 from rechub_cli.data.plan import Plan
 from rechub_cli.data.reference import Reference
-from rechub_cli.data.vocabulary import Buckets, Counter, Vocabulary
+from rechub_cli.data.vocabulary import Buckets, Vocabulary
 from rechub_cli.errors import DataError, NoInput, RunFailed
 from rechub_cli.spec.model import Datetime, Dense, Sequence, Sparse, Vector
 

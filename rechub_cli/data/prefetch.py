@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -12,7 +12,7 @@ _END = object()
 _PATIENCE = 10  # seconds
 
 
-def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """The same items, made up to ``depth`` ahead by a thread; an error is raised where its item would have come.
 
     The thread ends promptly when the consumer stops: at exhaustion, ``close()``, or an error of its own. One that is

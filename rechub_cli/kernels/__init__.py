@@ -17,7 +17,7 @@ def compiled_path() -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def library(**functions: tuple[list[Any], Any]) -> ctypes.CDLL | None:
+def loaded(**functions: tuple[list[Any], Any]) -> ctypes.CDLL | None:
     """The compiled loops, with the types that these of them take and return; None where there are no such loops.
 
     Each caller has a library of its own: those of embedding rows are declared with torch, which reading does without.

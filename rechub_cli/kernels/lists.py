@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from rechub_cli.kernels import library
+from rechub_cli.kernels import loaded
 
 _i64, _at = ctypes.c_int64, ctypes.c_void_p
 
@@ -30,4 +30,4 @@ def gather(values: np.ndarray, starts: np.ndarray, offsets: np.ndarray) -> np.nd
 
 @functools.cache
 def _loops() -> ctypes.CDLL | None:
-    return library(gather_lists=([_at, _i64, _at, _at, _i64, _at], ctypes.c_int))
+    return loaded(gather_lists=([_at, _i64, _at, _at, _i64, _at], ctypes.c_int))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rechub_cli.kernels import compiled_path
+from rechub_cli.kernels import loaded
 
 _int, _i64, _double, _at = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
@@ -41,18 +41,9 @@ _PAIR = 32  # outputs that the loops over looked-up rows take at once
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled loops; None where there are none."""
-    path = compiled_path()
-    if path is None:
-        return None
-    try:
-        found = ctypes.CDLL(str(path))
-        for name, (arguments, result) in _SIGNATURES.items():
-            function = getattr(found, name)
-            function.argtypes, function.restype = arguments, result
-    except (OSError, AttributeError):  # of another system, or of another version
-        return None
-    entry = _openmp_entry()
-    if entry is not None:
+    found = loaded(**_SIGNATURES)
+    entry = None if found is None else _openmp_entry()
+    if found is not None and entry is not None:
         found.set_parallel(entry)
     return found
 

@@ -34,6 +34,18 @@ static uint64_t hash_of(const uint8_t *text, int64_t length, uint64_t seed) {
     return mixed(mixed(hash ^ word));
 }
 
+/* The hashes of the next texts, whose places in the table are fetched; how many these are. */
+static inline int64_t hash_some(const int64_t *offsets, const uint8_t *data, int64_t from, int64_t n, uint64_t seed,
+                                const slot_t *slots, uint64_t mask, uint64_t *hashes) {
+    const int64_t count = n - from < TOGETHER ? n - from : TOGETHER;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t start = offsets[from + i];
+        hashes[i] = hash_of(data + start, offsets[from + i + 1] - start, seed);
+        PREFETCH(slots + (hashes[i] & mask));
+    }
+    return count;
+}
+
 /* Fill `slots`, of which there are `size`, a power of two and more than n. */
 void index_texts(const int64_t *offsets, const uint8_t *data, int64_t n, uint64_t seed, slot_t *slots, int64_t size) {
     const uint64_t mask = (uint64_t)size - 1;
@@ -52,12 +64,7 @@ void find_texts(const int64_t *offsets, const uint8_t *data, int64_t n, const in
     const uint64_t mask = (uint64_t)size - 1;
     uint64_t hashes[TOGETHER];
     for (int64_t from = 0; from < n; from += TOGETHER) {
-        const int64_t count = n - from < TOGETHER ? n - from : TOGETHER;
-        for (int64_t i = 0; i < count; i++) {
-            const int64_t start = offsets[from + i];
-            hashes[i] = hash_of(data + start, offsets[from + i + 1] - start, seed);
-            PREFETCH(slots + (hashes[i] & mask));
-        }
+        const int64_t count = hash_some(offsets, data, from, n, seed, slots, mask, hashes);
         for (int64_t i = 0; i < count; i++) {
             const uint8_t *text = data + offsets[from + i];
             const int64_t length = offsets[from + i + 1] - offsets[from + i];
@@ -82,12 +89,7 @@ int64_t number_texts(const int64_t *offsets, const uint8_t *data, int64_t n, con
     uint64_t hashes[TOGETHER];
     int64_t found = 0;
     for (int64_t from = 0; from < n; from += TOGETHER) {
-        const int64_t count = n - from < TOGETHER ? n - from : TOGETHER;
-        for (int64_t i = 0; i < count; i++) {
-            const int64_t start = offsets[from + i];
-            hashes[i] = hash_of(data + start, offsets[from + i + 1] - start, seed);
-            PREFETCH(slots + (hashes[i] & mask));
-        }
+        const int64_t count = hash_some(offsets, data, from, n, seed, slots, mask, hashes);
         for (int64_t i = 0; i < count; i++) {
             const uint8_t *text = data + offsets[from + i];
             const int64_t length = offsets[from + i + 1] - offsets[from + i];

@@ -9,7 +9,7 @@ import secrets
 import numpy as np
 import pyarrow as pa
 
-from rechub_cli.kernels import library
+from rechub_cli.kernels import loaded
 
 _i64, _u64, _at = ctypes.c_int64, ctypes.c_uint64, ctypes.c_void_p
 MOST = 2**31 - 1  # texts
@@ -70,15 +70,16 @@ class TextIndex:
         loops.index_texts(*_parts(self.known), len(self.known), self.seed, self.slots.ctypes.data, self.size)
 
 
-def _parts(texts: pa.Array) -> tuple[int, int | None]:
+def _parts(texts: pa.Array) -> tuple[int | None, int | None]:
     """Where the offsets of the texts lie, and their bytes."""
     _, offsets, data = texts.buffers()
-    return offsets.address + 8 * texts.offset, None if data is None else data.address
+    where = None if offsets is None else offsets.address + 8 * texts.offset  # an empty array may have no buffers
+    return where, None if data is None else data.address
 
 
 @functools.cache
 def _loops() -> ctypes.CDLL | None:
-    return library(
+    return loaded(
         index_texts=([_at, _at, _i64, _u64, _at, _i64], None),
         number_texts=([_at, _at, _i64, _at, _at, _i64, _u64, _at, _i64, _at, _at], _i64),
         find_texts=([_at, _at, _i64, _at, _at, _u64, _at, _i64, _at], None),

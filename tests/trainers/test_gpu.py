@@ -128,6 +128,31 @@ SCHEDULES = [
 ]
 
 
+def learnt_on_both(first, batches, tmp_path, settings):
+    """The trainer on the GPU, which recorded a step and learnt what the one on the CPU did."""
+    trained = []
+    for device in ("cpu", "cuda"):
+        trainer = (MTLTrainer if len(first.schema.tasks) > 1 else CTRTrainer)(
+            copy.deepcopy(first),
+            optimizer_params={"lr": 1e-3},
+            n_epoch=2,
+            device=device,
+            seed=1,
+            model_path=str(tmp_path),
+            **settings,
+        )
+        trainer.fit(batches)
+        trained.append(trainer)
+    here, there = trained
+    assert there.replay.recorded is not None
+    assert here.history["train_loss"].to_list() == pytest.approx(there.history["train_loss"].to_list(), rel=5e-3)
+    for (name, parameter), other in zip(here.model.named_parameters(), there.model.parameters(), strict=True):
+        close(name, parameter, other)
+    for (name, buffer), other in zip(here.model.named_buffers(), there.model.buffers(), strict=True):
+        close(name, buffer.float(), other.float())
+    return there
+
+
 @pytest.mark.parametrize("settings", SCHEDULES, ids=["same", "lazy_adam", "scheduler"])
 @pytest.mark.parametrize("entry", RECORDED, ids=lambda entry: entry.name)
 def test_recorded_steps_learn_what_steps_learn_on_a_cpu(entry, settings, tmp_path):
@@ -138,60 +163,17 @@ def test_recorded_steps_learn_what_steps_learn_on_a_cpu(entry, settings, tmp_pat
     with torch.no_grad():
         for parameter in first.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    several = len(schema.tasks) > 1
-    trained = []
-    for device in ("cpu", "cuda"):
-        trainer = (MTLTrainer if several else CTRTrainer)(
-            copy.deepcopy(first),
-            optimizer_params={"lr": 1e-3},
-            n_epoch=2,
-            device=device,
-            seed=1,
-            model_path=str(tmp_path),
-            **settings,
-        )
-        trainer.fit([plain(size, len(schema.tasks)) for size in (64, 64, 64, 64, 64, 64, 33)])
-        trained.append(trainer)
-    assert trained[1].replay.recorded is not None
-    assert trained[0].history["train_loss"].to_list() == pytest.approx(
-        trained[1].history["train_loss"].to_list(), rel=5e-3
-    )
-    for (name, parameter), other in zip(
-        trained[0].model.named_parameters(), trained[1].model.parameters(), strict=True
-    ):
-        close(name, parameter, other)
+    batches = [plain(size, len(schema.tasks)) for size in (64, 64, 64, 64, 64, 64, 33)]
+    learnt_on_both(first, batches, tmp_path, settings)
 
 
 @pytest.mark.parametrize("settings", SCHEDULES[:2], ids=["same", "lazy_adam"])
 @pytest.mark.parametrize("entry", [*RANKING, *MULTI_TASK], ids=lambda entry: entry.name)
 def test_recorded_steps_with_sequences_learn_what_steps_learn_on_a_cpu(entry, settings, tmp_path):
     first = without_dropout(built(entry))
-    several = len(first.schema.tasks) > 1
     rows = labelled(64 * 7 + 33, len(first.schema.tasks))
-    trained = []
-    for device in ("cpu", "cuda"):
-        trainer = (MTLTrainer if several else CTRTrainer)(
-            copy.deepcopy(first),
-            optimizer_params={"lr": 1e-3},
-            n_epoch=2,
-            device=device,
-            seed=1,
-            model_path=str(tmp_path),
-            **settings,
-        )
-        trainer.fit([rows.slice(start, min(start + 64, len(rows))) for start in range(0, len(rows), 64)])
-        trained.append(trainer)
-    assert trained[1].replay.recorded is not None
-    assert trained[1].replay.room
-    assert trained[0].history["train_loss"].to_list() == pytest.approx(
-        trained[1].history["train_loss"].to_list(), rel=5e-3
-    )
-    for (name, parameter), other in zip(
-        trained[0].model.named_parameters(), trained[1].model.parameters(), strict=True
-    ):
-        close(name, parameter, other)
-    for (name, buffer), other in zip(trained[0].model.named_buffers(), trained[1].model.buffers(), strict=True):
-        close(name, buffer.float(), other.float())
+    batches = [rows.slice(start, min(start + 64, len(rows))) for start in range(0, len(rows), 64)]
+    assert learnt_on_both(first, batches, tmp_path, settings).replay.room
 
 
 def test_recorded_steps_drop_other_units_each_time(tmp_path):
