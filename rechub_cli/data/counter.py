@@ -85,8 +85,7 @@ class Counter:
         if not self._waiting:
             return
         waiting = pa.concat_arrays([part for part, _, _ in self._waiting])
-        codes, held = self._numbered(waiting), self.counts
-        n = len(self.values) if self.values is not None else 0
+        held, (codes, n) = self.counts, self._numbered(waiting)
         self.counts = np.bincount(codes, np.concatenate([part for _, part, _ in self._waiting]), n).astype(np.int64)
         self.counts[: len(held)] += held
         if self.days is not None:
@@ -96,18 +95,21 @@ class Counter:
             self.days = last
         self._waiting, self._n_waiting = [], 0
 
-    def _numbered(self, waiting: pa.Array) -> np.ndarray:
-        """The place of each value among those held, which grow by the new ones: in a compiled table, or by Arrow."""
+    def _numbered(self, waiting: pa.Array) -> tuple[np.ndarray, int]:
+        """The place of each value among those held, which grow by the new ones, and how many are held then.
+
+        In a compiled table where there is one; Arrow hashes all that is held anew.
+        """
         held = waiting.slice(0, 0) if self.values is None else self.values
         if self._texts is None:
             self._texts = TextIndex.of(held)
         if self._texts is not None:
             codes = self._texts.add(waiting)
             self.values = self._texts.known
-            return codes
+            return codes, len(self.values)
         encoded = pa.concat_arrays([held, waiting]).dictionary_encode()
         self.values = encoded.dictionary
-        return encoded.indices.to_numpy(zero_copy_only=False)[len(held) :]
+        return encoded.indices.to_numpy(zero_copy_only=False)[len(held) :], len(self.values)
 
     def finish(
         self,

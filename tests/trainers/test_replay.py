@@ -166,6 +166,12 @@ def test_sequences_are_filled_up_and_replayed_with_the_values_that_come(monkeypa
     assert recorded.mask.tolist() == [True] * 5 + [False] * 14
 
 
+def test_a_copy_on_another_device_still_says_that_it_is_filled():
+    filled = Jagged(torch.ones(3, dtype=torch.int32), torch.tensor([0, 2]), filled=True)
+    assert filled.to("meta").filled
+    assert not JAGGED.to("meta").filled
+
+
 def test_more_values_than_there_is_room_for_are_recorded_anew(monkeypatch):
     graphs = Graphs(monkeypatch)
     learn = replay(graphs)
