@@ -31,7 +31,7 @@ class Ended:
     seconds: float
     cpu_seconds: float  # of the process and of all that it started
     peak_mb: float  # resident memory of the process itself at its highest
-    anonymous_mb: float  # its private memory (RssAnon) at its highest; 0 where the system does not tell
+    anonymous_mb: float  # private memory (RssAnon) of it and its children at its highest; 0 where the system is silent
     others: float  # cores that other programs used meanwhile, on average
 
     def cost(self) -> dict[str, float]:
@@ -95,15 +95,30 @@ def busy_seconds() -> float:
 
 
 def watch(pid: int, peaks: dict[str, int]) -> None:
-    """Keep the highest of some values (kB) of a process, looking twenty times a second until it ends."""
+    """Keep the highest values (kB) of a process, and of it and its children, looking twenty times a second."""
     with contextlib.suppress(OSError):
         while lines := Path(f"/proc/{pid}/status").read_text().splitlines():
             told = dict(line.split(":", 1) for line in lines)
             if "VmHWM" not in told:  # it has ended
                 return
-            for name, peak in peaks.items():
-                peaks[name] = max(peak, int(told[name].split()[0]))
+            peaks["VmHWM"] = max(peaks["VmHWM"], int(told["VmHWM"].split()[0]))
+            private = int(told["RssAnon"].split()[0]) + sum(map(private_kb, children(pid)))
+            peaks["RssAnon"] = max(peaks["RssAnon"], private)
             time.sleep(0.05)
+
+
+def children(pid: int) -> list[str]:
+    """The processes that the main thread of a process has started, and that live."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def private_kb(pid: str) -> int:
+    """RssAnon of a process, what it still shares with its parent included; 0 where it has ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon"):
+                return int(line.split()[1])
+    return 0
 
 
 def adopt_orphans() -> None:

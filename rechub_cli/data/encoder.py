@@ -56,6 +56,11 @@ class Encoder:
         self.hash = hashlib.sha256(text.encode()).hexdigest()
         self._pool = _threads()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Threads are left behind: every process has its own."""
+        found = self.vocabularies, self.transforms, self.bins, self.events, self.moments, self.reference
+        return Encoder, (self.plan, *found)
+
     @classmethod
     def fit(
         cls,

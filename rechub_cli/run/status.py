@@ -63,8 +63,8 @@ class Status:
 
 
 def peak_rss() -> int:
-    """Bytes: the most that this process has had in memory, mapped files included."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Bytes: the most that this process, or one that it started, has had in memory, mapped files included."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak if sys.platform == "darwin" else peak * 1024
 
 

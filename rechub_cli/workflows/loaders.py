@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rechub_cli.apart import Tell
 from rechub_cli.errors import DataError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
@@ -31,16 +33,37 @@ def fit_encoder(
     Raises:
         SpecError: what that run learnt cannot go on.
     """
+    return next(prepare(spec, parts, None, partial(tell_reading, events, stop), start, date))
+
+
+def prepare(
+    spec: Spec, parts: Parts, cache: Path | None, told: Tell, start: Start | None = None, date: str | None = None
+) -> Generator[Encoder]:
+    """The encoder, as ``fit_encoder``; then, in the ``cache``, the rows that ``make_loaders`` will look for there.
+
+    Rows with histories are left to it: they need the log in order.
+    """
     from rechub_cli.data import memory
+    from rechub_cli.data.cache import build_or_open
     from rechub_cli.data.encoder import Encoder
 
     memory.settle()
-    told = reading(events, stop, "reading", parts.train.count_rows())
-    if start is None:
-        return Encoder.fit(spec, parts.train, told, today=day_of(date))
-    start.check(spec)
-    known, fresh = start.encoder, start.fresh_features
-    return Encoder.fit(spec, parts.train, told, earlier=known, fresh=fresh, today=day_of(date))
+    if start is not None:
+        start.check(spec)
+    known, fresh = (start.encoder, start.fresh_features) if start else (None, ())
+    told_rows = partial(told, "reading", parts.train.count_rows())
+    encoder = Encoder.fit(spec, parts.train, told_rows, earlier=known, fresh=fresh, today=day_of(date))
+    yield encoder
+    if cache is None or spec.data.cache == "off" or encoder.plan.histories:
+        return
+    for name, part in (("valid", parts.valid), ("train", parts.train)):
+        if part is not None:
+            build_or_open(cache, part, encoder, partial(told, f"encoding {name}", part.count_rows()))
+
+
+def tell_reading(events: Events, stop: Stop, phase: str, total: int | None, done: int) -> None:
+    """How many rows of a phase are read; raises Interrupted where a signal came."""
+    reading(events, stop, phase, total)(done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +77,10 @@ def make_loaders(spec: Spec, parts: Parts, encoders: PartEncoders, cache: Path, 
     """Encode what is not in the cache yet; tell what the data is like.
 
     Raises:
-        DataError: as ``check_part``, for every part, so that nothing of it is found only after training.
+        DataError: a bad value, or labels that are all null.
     """
     from rechub_cli.data.cache import build_or_open
 
-    for name, part in (("valid", parts.valid if spec.data.cache == "off" else None), ("test", parts.test)):
-        if part is not None:  # the others are read whole before training
-            check_part(name, part, encoders.of(name), events, stop)
     found: dict[str, Iterable[Any]] = {}
     rows: dict[str, int | None] = {}
     for name, part in (("valid", parts.valid), ("train", parts.train)):
@@ -89,6 +109,17 @@ def make_loaders(spec: Spec, parts: Parts, encoders: PartEncoders, cache: Path, 
     said.append(", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))
     events.emit("data.ready", " · ".join(said), {**counts, **kinds})
     return Loaders(found["train"], found.get("valid"), rows)
+
+
+def check_parts(spec: Spec, parts: Parts, encoders: PartEncoders, events: Events, stop: Stop) -> None:
+    """Look at what is not read whole before training, so that nothing of it is found only after.
+
+    Raises:
+        DataError: as ``check_part``.
+    """
+    for name, part in (("valid", parts.valid if spec.data.cache == "off" else None), ("test", parts.test)):
+        if part is not None:
+            check_part(name, part, encoders.of(name), events, stop)
 
 
 def check_part(name: str, part: Rows, encoder: Encoder, events: Events, stop: Stop) -> None:

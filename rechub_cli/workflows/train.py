@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rechub_cli.apart import apart
 from rechub_cli.errors import DataError, RunFailed, SpecError, UsageError
 from rechub_cli.run.checkpoints import Checkpoints
 from rechub_cli.run.directory import Run, check_output
@@ -22,7 +23,7 @@ from rechub_cli.workflows import asked, fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.drift import keep_valid
 from rechub_cli.workflows.history import PartEncoders, sort_log
-from rechub_cli.workflows.loaders import fit_encoder, make_loaders
+from rechub_cli.workflows.loaders import check_parts, fit_encoder, make_loaders, prepare, tell_reading
 from rechub_cli.workflows.newdata import text_type
 from rechub_cli.workflows.recording import describe_data, keep_changes, keep_spec, recording
 from rechub_cli.workflows.request import TrainOutcome, TrainRequest
@@ -168,28 +169,29 @@ def learn(job: Job, run: Run) -> TrainOutcome:
 
     started = time.monotonic()
     spec, events, stop = job.spec, job.events, job.stop
-    importing = import_torch_meanwhile(job.command)
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, job.request.limit_rows)
-    encoder = kept_encoder(job, run) or fit_encoder(spec, parts, events, stop, job.start, job.request.date)
-    check_memory(encoder.schema)
-    with ThreadPoolExecutor(1, "save") as beside:  # files are waited for while rows are encoded
-        saved = beside.submit(encoder.save, run.path / "encoder") if job.point is None else None
+    with contextlib.closing(preparing(job, run, spec, parts, run.cache)) as prepared:
+        importing = import_torch_meanwhile(job.command)
+        encoder = next(prepared)
+        check_memory(encoder.schema)
+        if job.point is None:
+            encoder.save(run.path / "encoder")
+        importing.join()
+
+        from rechub_cli.run import RunWatcher
+        from rechub_cli.trainers import runtime
+
+        runtime.prepare(job.request.threads)
+        runtime.set_seed(spec.trainer.seed)
+        model = fitting.build_model(spec, encoder.schema, job.base)
         encoders = sort_log(encoder, parts, events, stop, job.start)
         encoders.keep(run.path, events, stop)
-        loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
-        if saved is not None:
-            saved.result()
+        check_parts(spec, parts, encoders, events, stop)
+        next(prepared, None)  # what it has left to encode
+    loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
     keys = cache_keys(train=loaders.train, valid=loaders.valid)
     run.update(data=describe_data(job.sources, parts, loaders.rows), cache=keys)
-    importing.join()
-
-    from rechub_cli.run import RunWatcher
-    from rechub_cli.trainers import runtime
-
-    runtime.prepare(job.request.threads)
-    runtime.set_seed(spec.trainer.seed)
-    model = fitting.build_model(spec, encoder.schema, job.base)
     watcher = RunWatcher(events, stop)
     checkpoints = fitting.make_checkpoints(spec, run)
     trainer = fitting.make_trainer(job.command, spec, encoder.schema, model, job.base, watcher, checkpoints)
@@ -209,14 +211,20 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     return finish(job, run, watcher, test, time.monotonic() - started)
 
 
-def kept_encoder(job: Job, run: Run) -> Encoder | None:
-    """The encoder of a run that goes on: as it was saved, never fitted again. Raises DataError if it is damaged."""
-    if job.point is None:
-        return None
+def preparing(job: Job, run: Run, spec: Spec, parts: Parts, cache: Path | None) -> Generator[Encoder]:
+    """As ``loaders.prepare``, in a process of its own; for a run that goes on, its encoder as it was saved."""
+    if job.point is not None:
+        return kept_encoder(run)
+    work = partial(prepare, spec, parts, cache, start=job.start, date=job.request.date)
+    return apart(lambda told: work(told=told), partial(tell_reading, job.events, job.stop))
+
+
+def kept_encoder(run: Run) -> Generator[Encoder]:
+    """The one that was fitted when the run began. Raises DataError if it is damaged."""
     from rechub_cli.data.encoder import Encoder
 
     try:
-        return Encoder.load(run.path / "encoder")
+        yield Encoder.load(run.path / "encoder")
     except RunFailed as error:
         raise DataError(str(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,8 +22,8 @@ from rechub_cli.workflows.recording import describe_data
 from rechub_cli.workflows.request import TrainOutcome, TrainRequest
 from rechub_cli.workflows.resolved import import_torch_meanwhile
 from rechub_cli.workflows.results import describe_model, tell_metrics, warn_no_validation
-from rechub_cli.workflows.sources import cut_parts
-from rechub_cli.workflows.train import Job, finish, kept_encoder, tracing, train
+from rechub_cli.workflows.sources import Parts, cut_parts
+from rechub_cli.workflows.train import Job, finish, preparing, tracing, train
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,9 +52,13 @@ def learn(job: Job, run: Run) -> TrainOutcome:
 
     started = time.monotonic()
     events, stop = job.events, job.stop
-    importing = import_torch_meanwhile(job.command)
     fitting.check_device(job.spec)
-    data = read_log(job, job.request.limit_rows, kept_encoder(job, run))
+    spec = settle(job.spec, job.sources, job.base, events)
+    parts = cut_parts(spec, job.sources, job.request.limit_rows)
+    with contextlib.closing(preparing(job, run, spec, parts, None)) as prepared:
+        importing = import_torch_meanwhile(job.command)
+        encoder = next(prepared)
+    data = read_log(job, spec, parts, encoder)
     spec, batch_size = data.spec, data.spec.trainer.batch_size
     if job.point is None:
         data.encoder.save(run.path / "encoder")
@@ -99,11 +104,8 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     return finish(job, run, watcher, test, time.monotonic() - started)
 
 
-def read_log(job: Job, limit: int | None, encoder: Encoder | None = None) -> MatchData:
-    """All that is known before the model: encoder (fitted, unless given), catalogue, who had what, the log in order."""
-    spec = settle(job.spec, job.sources, job.base, job.events)
-    parts = cut_parts(spec, job.sources, limit)
-    encoder = encoder or fit_encoder(spec, parts, job.events, job.stop, job.start, job.request.date)
+def read_log(job: Job, spec: Spec, parts: Parts, encoder: Encoder) -> MatchData:
+    """All that is known before the model: encoder, catalogue, who had what, the log in order."""
     check_memory(encoder.schema)
     return prepare(spec, job.sources, parts, encoder, job.events, job.stop, job.start)
 
@@ -213,7 +215,10 @@ def rehearse(job: Job) -> TrainOutcome:
     from rechub_cli.trainers import runtime
 
     fitting.check_device(job.spec)
-    data = read_log(job, min(job.request.limit_rows or 100_000, 100_000))
+    spec = settle(job.spec, job.sources, job.base, job.events)
+    parts = cut_parts(spec, job.sources, min(job.request.limit_rows or 100_000, 100_000))
+    encoder = fit_encoder(spec, parts, job.events, job.stop, job.start, job.request.date)
+    data = read_log(job, spec, parts, encoder)
     runtime.prepare(job.request.threads)
     model = fitting.build_model(data.spec, data.encoder.schema, job.base)
     watcher = RunWatcher(job.events, job.stop)

@@ -1,0 +1,139 @@
+"""Rows are read by a process of its own while another imports torch: the faults and the end of either."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one process does all")
+
+SPEC = """\
+data: {train: log.parquet}
+features:
+  user: {type: sparse}
+  item: {type: sparse}
+  price: {type: dense}
+labels: {click: {type: classification}}
+model: {name: lr}
+trainer: {n_epoch: 1, device: cpu}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A log whose reading takes a second at least, and a spec."""
+    folder = tmp_path_factory.mktemp("apart")
+    rng, n = np.random.default_rng(0), 1_500_000
+    users, items = (pa.array(rng.integers(0, 1_000_000, n)).cast(pa.string()) for _ in range(2))
+    columns = {"user": users, "item": items, "price": rng.random(n), "click": rng.integers(0, 2, n)}
+    pq.write_table(pa.table(columns), folder / "log.parquet")
+    (folder / "spec.yaml").write_text(SPEC)
+    return folder
+
+
+def start(place, *more):
+    command = [sys.executable, "-m", "rechub_cli", "train-ctr", "spec.yaml", "--log-format", "json", *more]
+    return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def reader_of(process):
+    """The id of the process that reads, a copy of the command."""
+    own, children = Path(f"/proc/{process.pid}"), Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError):
+            for child in children.read_text().split():
+                time.sleep(0.02)  # any child is such a copy at first
+                if Path("/proc", child, "cmdline").read_bytes() == (own / "cmdline").read_bytes():
+                    return int(child)
+        time.sleep(0.005)
+    pytest.fail("no process reads")
+
+
+def lives(pid):
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def gone(pid):
+    deadline = time.monotonic() + 10
+    while lives(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not lives(pid)
+
+
+def test_what_was_read_is_what_one_process_finds(place):
+    other = "import sys, torch; from rechub_cli.cli.app import main; sys.argv[0] = 'rechub'; main()"
+    call = ["train-ctr", "spec.yaml", "--limit-rows", "20000", "--seed", "1", "-o"]
+    for how in (["-m", "rechub_cli", *call, "apart"], ["-c", other, *call, "together"]):
+        subprocess.run([sys.executable, *how], cwd=place, check=True, stdout=subprocess.DEVNULL)
+    for file in ("encoder/encoder.json", "checkpoints/step-0000005/model.safetensors"):
+        apart, together = ((place / run / file).read_bytes() for run in ("apart", "together"))
+        assert apart == together, file
+    first, second = (json.loads((place / run / "run.json").read_text()) for run in ("apart", "together"))
+    assert first["cache"] == second["cache"]
+
+
+def test_its_fault_is_told_as_the_commands_own(place):
+    table = pq.read_table(place / "log.parquet").slice(0, 1000)
+    labels = [*[0, 1] * 400, 7, *[0] * 199]
+    pq.write_table(table.set_column(3, "click", pa.array(labels)), place / "bad.parquet")
+    with start(place, "--train", "bad.parquet", "-o", "bad") as process:
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode == 65, err
+    assert "bad.parquet" in err
+    assert "row 801" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_both(place, number, code):
+    with start(place, "-o", f"stopped-{code}") as process:
+        reader = reader_of(process)
+        process.send_signal(number)
+        assert process.wait(60) == code
+    assert not lives(reader)
+
+
+def test_it_ignores_what_a_terminal_sends_to_all(place):
+    """Its parent answers Ctrl-C, once."""
+    with start(place, "-o", "terminal") as process:
+        reader = reader_of(process)
+        time.sleep(0.1)  # it has begun
+        os.kill(reader, signal.SIGINT)
+        os.kill(reader, signal.SIGTERM)
+        err = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, err
+
+
+def test_it_does_not_outlive_its_parent(place):
+    with start(place, "-o", "killed") as process:
+        reader = reader_of(process)
+        time.sleep(0.1)
+        process.kill()
+    assert gone(reader)
+    with start(place, "-o", "killed", "--overwrite", "--limit-rows", "1000") as again:
+        err = again.communicate(timeout=60)[1]
+    assert again.returncode == 0, err
+
+
+def test_that_it_was_killed_is_told(place):
+    with start(place, "-o", "lost") as process:
+        os.kill(reader_of(process), signal.SIGKILL)
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, err
+    assert "Killed" in err
+    assert "memory" in err
+    assert "Traceback" not in err
+    assert not (place / "lost").exists()
