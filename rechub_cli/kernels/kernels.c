@@ -121,6 +121,33 @@ void rowwise_adagrad(const int64_t *rows, const float *grads, int64_t n, int64_t
     share(adagrad_work, &task, n, ROWS, threads);
 }
 
+/* ---- what torch does in several operators, whose start takes longer than the work ---- */
+
+int rising(const int64_t *rows, int64_t n) {
+    int wrong = 0;
+    for (int64_t i = 1; i < n; i++) wrong |= rows[i] <= rows[i - 1];
+    return !wrong;
+}
+
+/* Of the rows wanted, the places of those that are among n rising rows. Returns how many. */
+int64_t find_rows(const int64_t *rows, int64_t n, const int64_t *wanted, int64_t count, int64_t *places) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t low = 0, high = n;
+        while (low < high) {
+            int64_t middle = (low + high) / 2;
+            if (rows[middle] < wanted[i]) low = middle + 1;
+            else high = middle;
+        }
+        if (low < n && rows[low] == wanted[i]) places[found++] = low;
+    }
+    return found;
+}
+
+void count_steps(float *const *steps, int64_t n) {
+    for (int64_t i = 0; i < n; i++) *steps[i] += 1;
+}
+
 /* ---- a linear layer over looked-up rows ----
  *
  * The layer's input is F fields of width E, each a row of a table, and D numbers. Few distinct rows occur in a batch, so the

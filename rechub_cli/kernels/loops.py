@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "narrow_gradients": ([_at, _int, _i64, _i64, _at, _i64, _at, _at, _i64, _at, _at, _int], None),
     "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
     "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
+    "rising": ([_at, _i64], _int),
+    "find_rows": ([_at, _i64, _at, _i64, _at], _i64),
+    "count_steps": ([_at, _i64], None),
     "looked_up_tiles": ([_i64, _i64, _i64, _int], _i64),
     "looked_up_linear": ([_int, _int, *[_at] * 18, _int, _int], None),
 }
@@ -50,9 +54,10 @@ def library() -> ctypes.CDLL | None:
 
 def usable(*tensors: Tensor) -> ctypes.CDLL | None:
     """The compiled loops, if these are tensors for them: on the CPU and contiguous."""
-    if all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
-        return library()
-    return None
+    for tensor in tensors:
+        if not (tensor.is_cpu and tensor.is_contiguous()):
+            return None
+    return library()
 
 
 def group_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -198,6 +203,32 @@ def rowwise_adagrad(
         *(lr, eps, weight_decay, _threads()),
     )
     return True
+
+
+def rising(rows: Tensor) -> bool:
+    """Whether every row (int64) is greater than the one before it."""
+    loops = usable(rows)
+    return bool((rows[1:] > rows[:-1]).all()) if loops is None else bool(loops.rising(rows.data_ptr(), rows.numel()))
+
+
+def find_rows(rows: Tensor, wanted: Tensor) -> Tensor:
+    """The places among rising rows (int64) of those wanted (int64) that are there."""
+    loops = usable(rows, wanted)
+    if loops is None:
+        place = torch.searchsorted(rows, wanted).clamp_(max=max(rows.numel() - 1, 0))
+        return place[rows[place] == wanted] if rows.numel() else place[:0]
+    places = torch.empty_like(wanted)
+    count = loops.find_rows(rows.data_ptr(), rows.numel(), wanted.data_ptr(), wanted.numel(), places.data_ptr())
+    return places[:count]
+
+
+def count_steps(steps: Sequence[Tensor]) -> None:
+    """Add one to each of some numbers (float32, of no dimension)."""
+    loops = usable(*steps)
+    if loops is None or any(step.dtype != torch.float32 for step in steps):
+        torch._foreach_add_(list(steps), 1)
+    else:
+        loops.count_steps((_at * len(steps))(*(step.data_ptr() for step in steps)), len(steps))
 
 
 def place_rows(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rechub_cli.batch import Jagged
+from rechub_cli.kernels import loops
 from rechub_cli.nn.rows import Grouped, group
 
 
@@ -46,9 +47,7 @@ class Request:
     def blank(self, padding: Tensor) -> Tensor:
         """Which of the distinct rows are padding, by place: never trained."""
         if self._blank is None:
-            rows = self.grouped()[0].rows
-            place = torch.searchsorted(rows, padding).clamp_(max=max(rows.numel() - 1, 0))
-            self._blank = place[rows[place] == padding] if rows.numel() else place[:0]
+            self._blank = loops.find_rows(self.grouped()[0].rows, padding)
         return self._blank
 
     def occurrences(self) -> Tensor:

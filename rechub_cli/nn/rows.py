@@ -179,7 +179,7 @@ def sparse_rows(grad: Tensor) -> tuple[Tensor, Tensor]:
     rows, values = grad._indices()[0], grad._values()
     if grad.is_coalesced():
         return rows, values
-    if not uncounted(rows) and bool((rows[1:] > rows[:-1]).all()):
+    if not uncounted(rows) and loops.rising(rows):
         return rows, values
     return sum_by_row(rows.int() if grad.shape[0] < 2**31 else rows, values)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rechub_cli.kernels.loops import count_steps
 from rechub_cli.optim.uncompiled import Uncompiled
 
 OPTIONS = {"lr", "betas", "eps", "weight_decay"}
@@ -42,8 +43,7 @@ def _update(weights: Sequence[Tensor], states: list[dict[str, Tensor]], group: M
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     beta1, beta2 = group["betas"]
     steps = [state["step"] for state in states]
-    # A CPU makes a tensor of a number for every step that it is added to.
-    torch._foreach_add_(steps, torch.ones(()) if steps[0].device.type == "cpu" else 1)
+    count_steps(steps)
     kernel(
         list(weights),
         [weight.grad for weight in weights if weight.grad is not None],

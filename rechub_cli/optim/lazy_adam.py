@@ -52,7 +52,7 @@ class LazyAdam(Uncompiled):
         if not state:
             state["step"] = torch.zeros((), device=weight.device)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-        state["step"] += 1
+        loops.count_steps([state["step"]])
         tensors = (weight, state["exp_avg"], state["exp_avg_sq"])
         if not grad.is_sparse:
             _adam(grad.contiguous(), tensors, state["step"], options)

@@ -1,7 +1,7 @@
-"""Torch's optimizers without what they do for ``torch.compile``.
+"""Torch's optimizers without what they do for ``torch.compile`` and, while nobody looks, for profilers.
 
 Their bookkeeping imports the compiler before it does anything: a second of CPU at every start, for nothing that is used
-here.
+here. And every step is announced to profilers, which takes as long as the update of a small table.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim import optimizer as torch_optimizer
 
 
 class Uncompiled(Optimizer):
@@ -27,9 +28,17 @@ class Uncompiled(Optimizer):
         for weight, state in self.state.items():
             state.update({name: value.to(weight.device) for name, value in state.items() if isinstance(value, Tensor)})
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update every parameter, or its rows, that have a gradient."""
+        hooks = (self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks, *_ALL_HOOKS)
+        if torch.autograd._profiler_enabled() or any(hooks):
+            return _announced(self, closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch need not wrap it
+
+    @torch.no_grad()
+    def _step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -43,3 +52,11 @@ class Uncompiled(Optimizer):
     def _update_all(self, weights: Sequence[Tensor], options: dict[str, Any]) -> None:
         """Update parameters of one group; all have a gradient."""
         raise NotImplementedError
+
+
+def _step(optimizer: Uncompiled, closure: Callable[[], float] | None = None) -> float | None:
+    return optimizer._step(closure)
+
+
+_ALL_HOOKS = (torch_optimizer._global_optimizer_pre_hooks, torch_optimizer._global_optimizer_post_hooks)
+_announced = Optimizer.profile_hook_step(_step)

@@ -166,6 +166,23 @@ def moved(make, steps=20, width=5):
     return [weight.detach(), *(value for value in optimizer.state[weight].values())]
 
 
+@pytest.mark.parametrize("rows", [[], [4], [0, 3, 9], [0, 3, 3], [2, 1], [-5, 0, 2**40]])
+def test_rows_are_looked_for_as_torch_does(without, rows):
+    rows, wanted = torch.tensor(rows, dtype=torch.int64), torch.tensor([0, 2, 4, 9, 2**40])
+    rising, found = without(lambda: (loops.rising(rows), loops.find_rows(rows, wanted)))
+    assert loops.rising(rows) is rising
+    if rising:
+        assert torch.equal(loops.find_rows(rows, wanted), found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_steps_are_counted(without, dtype):
+    steps = [torch.tensor(float(n)).to(dtype) for n in (0, 1, 2**20)]
+    loops.count_steps(steps)
+    without(lambda: loops.count_steps(steps))
+    assert [step.item() for step in steps] == [2, 3, 2**20 + 2]
+
+
 @pytest.mark.parametrize("width", [1, 5, 16])
 @pytest.mark.parametrize("make", [LazyAdam, RowwiseAdagrad])
 @pytest.mark.parametrize("decay", [0.0, 0.1])

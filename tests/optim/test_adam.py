@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rechub_cli.optim.adam import Adam, AdamW
+from rechub_cli.optim.lazy_adam import LazyAdam
 
 
 def trained(make, **options):
@@ -67,3 +68,22 @@ for optimizer in optimizers:
 sys.exit("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize("make", [Adam, LazyAdam])
+def test_hooks_and_profilers_see_every_step(make):
+    weight = nn.Parameter(torch.ones(3, 2))
+    optimizer, seen = make([weight], lr=0.1), []
+    weight.grad = torch.ones(3, 2)
+    optimizer.step()
+    before = optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
+    after = optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+    optimizer.step()
+    before.remove()
+    after.remove()
+    optimizer.step()
+    assert seen == ["before", "after"]
+    with torch.profiler.profile() as profiled:
+        optimizer.step()
+    assert f"Optimizer.step#{make.__name__}.step" in {event.key for event in profiled.key_averages()}
+    assert [state["step"].item() for state in optimizer.state.values()] == [4]
