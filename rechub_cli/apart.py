@@ -22,10 +22,11 @@ from rechub_cli.errors import RechubError, RunFailed
 T = TypeVar("T")
 Tell = Callable[..., None]
 _PR_SET_PDEATHSIG = 1  # Linux's <sys/prctl.h>
+_PATIENCE = 10  # seconds
 
 
 def apart(work: Callable[[Tell], Generator[T]], progress: Tell) -> Generator[T]:
-    """What ``work(progress)`` yields or raises; close it, and the work ends.
+    """What ``work(progress)`` yields or raises; close it, and the work ends, by an error where it tells of progress.
 
     On Linux the work begins now, in a copy of this process, which must not run threads of its own yet: it does not
     wait for what it yields to be taken. ``progress`` is called here, while something is waited for, and what it raises
@@ -39,7 +40,7 @@ def apart(work: Callable[[Tell], Generator[T]], progress: Tell) -> Generator[T]:
     context = multiprocessing.get_context("fork")
     told, tell = context.Pipe(duplex=False)
     found = os.memfd_create("found")  # a pipe would hand over large things in a thousand pieces
-    child = context.Process(target=_run, args=(work, tell, found, os.getpid()), daemon=True)
+    child = context.Process(target=_run, args=(work, (told, tell), found, os.getpid()), daemon=True)
     with warnings.catch_warnings():  # of threads: they are Arrow's, which starts its own anew in a copy
         warnings.simplefilter("ignore", DeprecationWarning)
         child.start()
@@ -48,28 +49,29 @@ def apart(work: Callable[[Tell], Generator[T]], progress: Tell) -> Generator[T]:
 
 
 def _taken(child: BaseProcess, told: Connection, found: int, progress: Tell) -> Generator[Any]:
-    with contextlib.closing(told):
-        try:
-            while (message := told.recv()) is not None:
-                kind, what = message
-                if kind == "told":
-                    progress(*what)
-                    continue
-                value = _read(found, *what)
-                if kind == "raised":
-                    raise value
-                yield value
-        except EOFError as error:
-            child.join()
-            ended = -(child.exitcode or 0)
-            reason = signal.strsignal(ended) if ended > 0 else None
-            raise RunFailed(
-                f"the process that reads the rows ended: {reason or 'no reason known'}; is memory short?"
-            ) from error
-        finally:
-            child.kill()
-            child.join()
-            os.close(found)
+    try:
+        while (message := told.recv()) is not None:
+            kind, what = message
+            if kind == "told":
+                progress(*what)
+                continue
+            value = _read(found, *what)
+            if kind == "raised":
+                raise value
+            yield value
+    except EOFError as error:
+        child.join()
+        ended = -(child.exitcode or 0)
+        reason = signal.strsignal(ended) if ended > 0 else None
+        raise RunFailed(
+            f"the process that reads the rows ended: {reason or 'no reason known'}; is memory short?"
+        ) from error
+    finally:
+        told.close()  # so that it cannot tell any more
+        child.join(_PATIENCE)
+        child.kill()
+        child.join()
+        os.close(found)
 
 
 def _read(found: int, start: int, end: int) -> Any:
@@ -80,14 +82,16 @@ def _read(found: int, start: int, end: int) -> Any:
     return value
 
 
-def _run(work: Callable[[Tell], Generator[Any]], tell: Connection, found: int, parent: int) -> None:
+def _run(work: Callable[[Tell], Generator[Any]], pipe: tuple[Connection, Connection], found: int, parent: int) -> None:
     """In the copy: signals are the parent's to answer, and its end is the end of this."""
+    told, tell = pipe
+    told.close()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    with open(found, "w+b") as file:
+    with contextlib.suppress(BrokenPipeError), open(found, "w+b") as file:  # nobody listens any more
 
         def put(kind: str, value: Any) -> None:
             start = file.seek(-(-file.tell() // mmap.PAGESIZE) * mmap.PAGESIZE)

@@ -54,9 +54,5 @@ class Uncompiled(Optimizer):
         raise NotImplementedError
 
 
-def _step(optimizer: Uncompiled, closure: Callable[[], float] | None = None) -> float | None:
-    return optimizer._step(closure)
-
-
 _ALL_HOOKS = (torch_optimizer._global_optimizer_pre_hooks, torch_optimizer._global_optimizer_post_hooks)
-_announced = Optimizer.profile_hook_step(_step)
+_announced = Optimizer.profile_hook_step(Uncompiled._step)

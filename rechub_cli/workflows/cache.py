@@ -67,7 +67,8 @@ def described(folder: Folder) -> Mapping[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for run in list_runs(folder):
         for part, key in section(run.info, "cache").items():
-            files = section(section(run.info, "data"), part).get("files")
+            of = "train" if part == "encoder" else part
+            files = section(section(run.info, "data"), of).get("files")
             names = [str(file) for file in files[:2]] if isinstance(files, list) else []
             more = " …" if isinstance(files, list) and len(files) > 2 else ""
             found.setdefault(str(key), []).append(f"{part} of {run.name}: {', '.join(names)}{more}")

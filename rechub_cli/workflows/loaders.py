@@ -1,20 +1,17 @@
-"""From the parts of a run to batches: the encoder is fitted, rows are encoded into the cache."""
+"""From the parts of a run and its encoder to batches: rows are encoded into the cache, unless they are there."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli.apart import Tell
 from rechub_cli.errors import DataError
 from rechub_cli.run.events import Events
 from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import fitting
-from rechub_cli.workflows.dates import day_of
 from rechub_cli.workflows.sources import Parts, reading, warn_unseen
 
 if TYPE_CHECKING:
@@ -22,48 +19,6 @@ if TYPE_CHECKING:
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.spec.model import Spec
     from rechub_cli.workflows.history import PartEncoders
-    from rechub_cli.workflows.warm_start import Start
-
-
-def fit_encoder(
-    spec: Spec, parts: Parts, events: Events, stop: Stop, start: Start | None = None, date: str | None = None
-) -> Encoder:
-    """One pass over the training rows, on from the encoder of the run that this one starts from.
-
-    Raises:
-        SpecError: what that run learnt cannot go on.
-    """
-    return next(prepare(spec, parts, None, partial(tell_reading, events, stop), start, date))
-
-
-def prepare(
-    spec: Spec, parts: Parts, cache: Path | None, told: Tell, start: Start | None = None, date: str | None = None
-) -> Generator[Encoder]:
-    """The encoder, as ``fit_encoder``; then, in the ``cache``, the rows that ``make_loaders`` will look for there.
-
-    Rows with histories are left to it: they need the log in order.
-    """
-    from rechub_cli.data import memory
-    from rechub_cli.data.cache import build_or_open
-    from rechub_cli.data.encoder import Encoder
-
-    memory.settle()
-    if start is not None:
-        start.check(spec)
-    known, fresh = (start.encoder, start.fresh_features) if start else (None, ())
-    told_rows = partial(told, "reading", parts.train.count_rows())
-    encoder = Encoder.fit(spec, parts.train, told_rows, earlier=known, fresh=fresh, today=day_of(date))
-    yield encoder
-    if cache is None or spec.data.cache == "off" or encoder.plan.histories:
-        return
-    for name, part in (("valid", parts.valid), ("train", parts.train)):
-        if part is not None:
-            build_or_open(cache, part, encoder, partial(told, f"encoding {name}", part.count_rows()))
-
-
-def tell_reading(events: Events, stop: Stop, phase: str, total: int | None, done: int) -> None:
-    """How many rows of a phase are read; raises Interrupted where a signal came."""
-    reading(events, stop, phase, total)(done)
 
 
 @dataclass(frozen=True, slots=True)

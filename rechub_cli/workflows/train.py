@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechub_cli.apart import apart
-from rechub_cli.errors import DataError, RunFailed, SpecError, UsageError
+from rechub_cli.errors import SpecError, UsageError
 from rechub_cli.run.checkpoints import Checkpoints
 from rechub_cli.run.directory import Run, check_output
 from rechub_cli.run.events import Events
@@ -22,8 +20,9 @@ from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import asked, fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.drift import keep_valid
+from rechub_cli.workflows.encoders import fit_encoder, preparing, save_encoder
 from rechub_cli.workflows.history import PartEncoders, sort_log
-from rechub_cli.workflows.loaders import check_parts, fit_encoder, make_loaders, prepare, tell_reading
+from rechub_cli.workflows.loaders import check_parts, make_loaders
 from rechub_cli.workflows.newdata import text_type
 from rechub_cli.workflows.recording import describe_data, keep_changes, keep_spec, recording
 from rechub_cli.workflows.request import TrainOutcome, TrainRequest
@@ -46,7 +45,6 @@ from rechub_cli.workflows.sources import (
 from rechub_cli.workflows.warm_start import Start, start_of
 
 if TYPE_CHECKING:
-    from rechub_cli.data.encoder import Encoder
     from rechub_cli.run import RunWatcher
     from rechub_cli.spec.model import Spec
     from rechub_cli.spec.read import ReadSpec
@@ -171,12 +169,11 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     spec, events, stop = job.spec, job.events, job.stop
     fitting.check_device(spec)
     parts = cut_parts(spec, job.sources, job.request.limit_rows)
-    with contextlib.closing(preparing(job, run, spec, parts, run.cache)) as prepared:
+    with contextlib.closing(preparing(job, run, spec, parts, encode=True)) as prepared:
         importing = import_torch_meanwhile(job.command)
         encoder = next(prepared)
         check_memory(encoder.schema)
-        if job.point is None:
-            encoder.save(run.path / "encoder")
+        keys = save_encoder(job, run, spec, parts, encoder)
         importing.join()
 
         from rechub_cli.run import RunWatcher
@@ -190,7 +187,7 @@ def learn(job: Job, run: Run) -> TrainOutcome:
         check_parts(spec, parts, encoders, events, stop)
         next(prepared, None)  # what it has left to encode
     loaders = make_loaders(spec, parts, encoders, run.cache, events, stop)
-    keys = cache_keys(train=loaders.train, valid=loaders.valid)
+    keys |= cache_keys(train=loaders.train, valid=loaders.valid)
     run.update(data=describe_data(job.sources, parts, loaders.rows), cache=keys)
     watcher = RunWatcher(events, stop)
     checkpoints = fitting.make_checkpoints(spec, run)
@@ -209,24 +206,6 @@ def learn(job: Job, run: Run) -> TrainOutcome:
         keep_valid(run.path, loaders.valid)
         test = score_test(spec, parts, encoders, trainer, job.base, run, events)
     return finish(job, run, watcher, test, time.monotonic() - started)
-
-
-def preparing(job: Job, run: Run, spec: Spec, parts: Parts, cache: Path | None) -> Generator[Encoder]:
-    """As ``loaders.prepare``, in a process of its own; for a run that goes on, its encoder as it was saved."""
-    if job.point is not None:
-        return kept_encoder(run)
-    work = partial(prepare, spec, parts, cache, start=job.start, date=job.request.date)
-    return apart(lambda told: work(told=told), partial(tell_reading, job.events, job.stop))
-
-
-def kept_encoder(run: Run) -> Generator[Encoder]:
-    """The one that was fitted when the run began. Raises DataError if it is damaged."""
-    from rechub_cli.data.encoder import Encoder
-
-    try:
-        yield Encoder.load(run.path / "encoder")
-    except RunFailed as error:
-        raise DataError(str(error)) from error
 
 
 @contextlib.contextmanager

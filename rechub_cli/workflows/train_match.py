@@ -15,7 +15,7 @@ from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import fitting, resuming
 from rechub_cli.workflows.capacity import check_memory
 from rechub_cli.workflows.drift import keep_valid
-from rechub_cli.workflows.loaders import fit_encoder
+from rechub_cli.workflows.encoders import fit_encoder, preparing, save_encoder
 from rechub_cli.workflows.match_data import MatchData, prepare
 from rechub_cli.workflows.match_spec import is_counting, metrics_of, mode_of, settle
 from rechub_cli.workflows.recording import describe_data
@@ -23,7 +23,7 @@ from rechub_cli.workflows.request import TrainOutcome, TrainRequest
 from rechub_cli.workflows.resolved import import_torch_meanwhile
 from rechub_cli.workflows.results import describe_model, tell_metrics, warn_no_validation
 from rechub_cli.workflows.sources import Parts, cut_parts
-from rechub_cli.workflows.train import Job, finish, preparing, tracing, train
+from rechub_cli.workflows.train import Job, finish, tracing, train
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,13 +55,12 @@ def learn(job: Job, run: Run) -> TrainOutcome:
     fitting.check_device(job.spec)
     spec = settle(job.spec, job.sources, job.base, events)
     parts = cut_parts(spec, job.sources, job.request.limit_rows)
-    with contextlib.closing(preparing(job, run, spec, parts, None)) as prepared:
+    with contextlib.closing(preparing(job, run, spec, parts, encode=False)) as prepared:
         importing = import_torch_meanwhile(job.command)
         encoder = next(prepared)
     data = read_log(job, spec, parts, encoder)
     spec, batch_size = data.spec, data.spec.trainer.batch_size
-    if job.point is None:
-        data.encoder.save(run.path / "encoder")
+    known = save_encoder(job, run, spec, parts, encoder)
     data.save(run.path)
     features = data.spec.model_dump(mode="json")["features"]
     run.update(
@@ -94,7 +93,7 @@ def learn(job: Job, run: Run) -> TrainOutcome:
             elif job.start:
                 job.start.carry(data.encoder, model, trainer, spec, events)
             keys = cache_keys(train=batches, **queries)
-            run.update(device=str(trainer.device), training=True, cache=keys)
+            run.update(device=str(trainer.device), training=True, cache=known | keys)
             describe_model(model, trainer, events)
             with tracing(job, trainer):
                 trainer.fit(batches, valid)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rechub_cli.errors import CheckFailed, DataError
 from rechub_cli.run.events import Events, Progress
 from rechub_cli.run.signals import Stop
+from rechub_cli.workflows.encoders import fit_encoder
 from rechub_cli.workflows.history import sort_log
-from rechub_cli.workflows.loaders import fit_encoder
 from rechub_cli.workflows.request import data_sugar
 from rechub_cli.workflows.resolved import read_and_resolve
 from rechub_cli.workflows.sources import Parts, check_counts, cut_parts

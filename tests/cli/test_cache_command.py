@@ -14,9 +14,11 @@ from rechub_cli.data.cache_locks import hold
 
 @pytest.fixture
 def cached(shelf, trained):
-    """runs/a, b and c beside the caches that they were trained from: (folder, train's cache, valid's cache)"""
+    """runs/a, b and c beside the caches of their rows: (folder, train's cache, valid's cache)"""
     shutil.copytree(trained[0].parent / ".cache", shelf / "runs" / ".cache")
     keys = json.loads((shelf / "runs" / "a" / "run.json").read_text())["cache"]
+    shutil.rmtree(shelf / "runs" / ".cache" / keys["encoder"])
+    (shelf / "runs" / ".cache" / f"{keys['encoder']}.lock").unlink()
     return shelf, shelf / "runs" / ".cache" / keys["train"], shelf / "runs" / ".cache" / keys["valid"]
 
 
@@ -36,6 +38,17 @@ def test_ls_says_what_each_cache_holds_and_for_whom(cached, here):
     assert lines[2].split(maxsplit=5) == [
         f"runs/.cache/{valid.name}", "500", *lines[2].split()[2:4], "3d", "valid of c: valid.parquet (and 2 more)",
     ]  # fmt: skip
+
+
+def test_the_encoder_is_listed_and_removed_as_rows_are(shelf, trained, here):
+    shutil.copytree(trained[0].parent / ".cache", shelf / "runs" / ".cache")
+    key = json.loads((shelf / "runs" / "a" / "run.json").read_text())["cache"]["encoder"]
+    found = json.loads(here("cache", "ls", "--json", cwd=shelf).out)["caches"]
+    assert [(one["rows"], one["data"][0]) for one in found if one["path"].endswith(key)] == [
+        (2000, "encoder of c: train.parquet")
+    ]
+    assert here("cache", "prune", "--all", cwd=shelf).code == 0
+    assert list((shelf / "runs" / ".cache").iterdir()) == []
 
 
 def test_prune_takes_what_is_old_or_too_much(cached, here):

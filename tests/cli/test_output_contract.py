@@ -107,7 +107,7 @@ def test_a_live_run_is_busy_even_where_nothing_may_be_overwritten(here, data, tm
 
 
 def test_a_device_that_is_not_there_is_found_before_any_row_is_read(here, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("rechub_cli.workflows.train.fit_encoder", lambda *_: pytest.fail("read the rows"))
+    monkeypatch.setattr("rechub_cli.data.encoder.Encoder.fit", lambda *_, **__: pytest.fail("read the rows"))
     for more in ([], ["--dry-run"]):
         ended = here("train-ctr", data / "spec.yaml", "--device", "cuda:9", *more, cwd=tmp_path)
         assert (ended.code, list(tmp_path.iterdir())) == (69, [])

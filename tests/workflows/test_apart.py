@@ -106,6 +106,19 @@ def test_a_signal_ends_both(place, number, code):
     assert not lives(reader)
 
 
+def test_what_it_was_writing_is_removed(place):
+    """A signal while rows are encoded, which are written down as they are."""
+    half = place / "half" / ".cache"  # not of this run alone, which would remove all of it
+    half.mkdir(parents=True)
+    with start(place, "-o", "half/run") as process:
+        deadline = time.monotonic() + 60
+        while not list(half.glob("*.tmp/rows.bin")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert not list(half.glob("*.tmp"))
+
+
 def test_it_ignores_what_a_terminal_sends_to_all(place):
     """Its parent answers Ctrl-C, once."""
     with start(place, "-o", "terminal") as process:
