@@ -35,7 +35,7 @@ def apart(work: Callable[[Tell], Generator[T]], progress: Tell) -> Generator[T]:
     Raises:
         RunFailed: the process of the work was killed.
     """
-    if not hasattr(os, "memfd_create") or "torch" in sys.modules:  # only Linux has it
+    if sys.platform != "linux" or not hasattr(os, "memfd_create") or "torch" in sys.modules:
         return work(progress)
     context = multiprocessing.get_context("fork")
     told, tell = context.Pipe(duplex=False)
@@ -106,4 +106,13 @@ def _run(work: Callable[[Tell], Generator[Any]], pipe: tuple[Connection, Connect
         except BaseException as error:
             if not isinstance(error, RechubError):
                 error.add_note(traceback.format_exc())
-            put("raised", error)
+            put("raised", error if _travels(error) else RunFailed(f"{type(error).__name__}: {error}"))
+
+
+def _travels(error: BaseException) -> bool:
+    """Whether another process gets what was raised: errors of somebody else's may not be made from their message."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True

@@ -108,8 +108,10 @@ def watch(pid: int, peaks: dict[str, int]) -> None:
 
 
 def children(pid: int) -> list[str]:
-    """The processes that the main thread of a process has started, and that live."""
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """The processes that the main thread of a process has started, and that live; none where the system is silent."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return []
 
 
 def private_kb(pid: str) -> int:

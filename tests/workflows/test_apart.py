@@ -30,7 +30,7 @@ trainer: {n_epoch: 1, device: cpu}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A log whose reading takes a second at least, and a spec."""
+    """A log whose reading takes a second at least, and a spec. A run in a folder of its own knows nothing of it yet."""
     folder = tmp_path_factory.mktemp("apart")
     rng, n = np.random.default_rng(0), 1_500_000
     users, items = (pa.array(rng.integers(0, 1_000_000, n)).cast(pa.string()) for _ in range(2))
@@ -76,12 +76,12 @@ def gone(pid):
 def test_what_was_read_is_what_one_process_finds(place):
     other = "import sys, torch; from rechub_cli.cli.app import main; sys.argv[0] = 'rechub'; main()"
     call = ["train-ctr", "spec.yaml", "--limit-rows", "20000", "--seed", "1", "-o"]
-    for how in (["-m", "rechub_cli", *call, "apart"], ["-c", other, *call, "together"]):
+    for how in (["-m", "rechub_cli", *call, "apart/run"], ["-c", other, *call, "together/run"]):  # a cache for each
         subprocess.run([sys.executable, *how], cwd=place, check=True, stdout=subprocess.DEVNULL)
     for file in ("encoder/encoder.json", "checkpoints/step-0000005/model.safetensors"):
-        apart, together = ((place / run / file).read_bytes() for run in ("apart", "together"))
+        apart, together = ((place / one / "run" / file).read_bytes() for one in ("apart", "together"))
         assert apart == together, file
-    first, second = (json.loads((place / run / "run.json").read_text()) for run in ("apart", "together"))
+    first, second = (json.loads((place / one / "run" / "run.json").read_text()) for one in ("apart", "together"))
     assert first["cache"] == second["cache"]
 
 
@@ -89,7 +89,7 @@ def test_its_fault_is_told_as_the_commands_own(place):
     table = pq.read_table(place / "log.parquet").slice(0, 1000)
     labels = [*[0, 1] * 400, 7, *[0] * 199]
     pq.write_table(table.set_column(3, "click", pa.array(labels)), place / "bad.parquet")
-    with start(place, "--train", "bad.parquet", "-o", "bad") as process:
+    with start(place, "--train", "bad.parquet", "-o", "bad/run") as process:
         err = process.communicate(timeout=60)[1]
     assert process.returncode == 65, err
     assert "bad.parquet" in err
@@ -99,7 +99,7 @@ def test_its_fault_is_told_as_the_commands_own(place):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_both(place, number, code):
-    with start(place, "-o", f"stopped-{code}") as process:
+    with start(place, "-o", f"stopped-{code}/run") as process:
         reader = reader_of(process)
         process.send_signal(number)
         assert process.wait(60) == code
@@ -121,7 +121,7 @@ def test_what_it_was_writing_is_removed(place):
 
 def test_it_ignores_what_a_terminal_sends_to_all(place):
     """Its parent answers Ctrl-C, once."""
-    with start(place, "-o", "terminal") as process:
+    with start(place, "-o", "terminal/run") as process:
         reader = reader_of(process)
         time.sleep(0.1)  # it has begun
         os.kill(reader, signal.SIGINT)
@@ -131,22 +131,43 @@ def test_it_ignores_what_a_terminal_sends_to_all(place):
 
 
 def test_it_does_not_outlive_its_parent(place):
-    with start(place, "-o", "killed") as process:
+    with start(place, "-o", "killed/run") as process:
         reader = reader_of(process)
         time.sleep(0.1)
         process.kill()
     assert gone(reader)
-    with start(place, "-o", "killed", "--overwrite", "--limit-rows", "1000") as again:
+    with start(place, "-o", "killed/run", "--overwrite", "--limit-rows", "1000") as again:
         err = again.communicate(timeout=60)[1]
     assert again.returncode == 0, err
 
 
 def test_that_it_was_killed_is_told(place):
-    with start(place, "-o", "lost") as process:
+    with start(place, "-o", "lost/run") as process:
         os.kill(reader_of(process), signal.SIGKILL)
         err = process.communicate(timeout=60)[1]
     assert process.returncode == 1, err
     assert "Killed" in err
     assert "memory" in err
     assert "Traceback" not in err
-    assert not (place / "lost").exists()
+    assert not (place / "lost" / "run").exists()
+
+
+def test_an_error_that_cannot_be_sent_is_told_by_its_message():
+    script = """
+from rechub_cli.apart import apart
+
+class Odd(Exception):
+    def __init__(self, place, what):
+        super().__init__(f"{what} at {place}")
+
+def work(told):
+    raise Odd(7, "mist")
+    yield
+
+try:
+    next(apart(work, print))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("RunFailed Odd: mist at 7\n", "")
