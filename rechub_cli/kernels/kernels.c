@@ -23,14 +23,17 @@ typedef struct job {
     void (*work)(const void *task, int64_t begin, int64_t end);
     const void *task;
     int64_t n, grain;
-    _Atomic int64_t next;
+    _Atomic int64_t next, workers;
 } job_t;
+
+_Thread_local int64_t worker = 0;
 
 static void drain(void *data) {
     job_t *job = data;
-    for (;;) {
+    for (int64_t drawn = 0;; drawn++) {
         int64_t begin = atomic_fetch_add(&job->next, job->grain);
         if (begin >= job->n) return;
+        if (!drawn) worker = atomic_fetch_add(&job->workers, 1); /* so that there are no more than there is work */
         int64_t end = begin + job->grain < job->n ? begin + job->grain : job->n;
         job->work(job->task, begin, end);
     }
@@ -38,10 +41,11 @@ static void drain(void *data) {
 
 void share(void (*work)(const void *, int64_t, int64_t), const void *task, int64_t n, int64_t grain, int threads) {
     if (run_parallel == NULL || threads < 2 || n <= grain) {
+        worker = 0;
         if (n > 0) work(task, 0, n);
         return;
     }
-    job_t job = {work, task, n, grain, 0};
+    job_t job = {work, task, n, grain, 0, 0};
     run_parallel(drain, &job, (unsigned)threads, 0);
 }
 
@@ -174,7 +178,7 @@ typedef struct {
     const float *rows;     /* (U, E) the distinct rows */
     const float *weight, *bias, *dense;
     float *turned;         /* by tile: (columns, tile), the weight transposed */
-    void *near;            /* by tile: products (U, tile); in the backward pass the gradient (n, tile) */
+    void *near;            /* by thread, of one tile: products (U, tile); in the backward pass the gradient (n, tile) */
     void *out;             /* (n, outputs); in the backward pass its gradient */
     float *row_gradient;   /* (U, E), added to */
     float *part;           /* by tile: (U, E), what it adds */
@@ -190,15 +194,11 @@ typedef struct {
     int64_t from, kept, size; /* the first output, how many, and so many with the filling */
 } tile_t;
 
-static int64_t tile_width(int64_t n, int64_t found, int bf16) {
+/* Outputs of a tile. */
+int64_t looked_up_tile(int64_t n, int64_t found, int bf16) {
     int64_t rows = n > found ? n : found, width = WIDEST;
     while (width > LEAST && rows * width * (bf16 ? 2 : 4) > CACHE) width /= 2;
     return width;
-}
-
-int64_t looked_up_tiles(int64_t n, int64_t found, int64_t outputs, int bf16) {
-    int64_t width = tile_width(n, found, bf16);
-    return (outputs + width - 1) / width;
 }
 
 INLINE tile_t tile_of(const linear_t *t, int64_t number) {
@@ -210,15 +210,15 @@ INLINE tile_t tile_of(const linear_t *t, int64_t number) {
 #include "kinds.h"
 
 /* `add`: forwards, what `out` holds is added to. `shape`: n, F, E, D, outputs, U, stride. `slot`, `at` and `first` are those of
- * `place_rows`; `part` is by `looked_up_tiles`. */
+ * `place_rows`; `near` is by thread, `part` by tile of `looked_up_tile` outputs. */
 void looked_up_linear(int backward, int add, const int64_t *shape, const int64_t *column, const int64_t *first,
                       const int64_t *starts, const int32_t *slot, const int32_t *at, const float *rows, const float *weight, const float *bias, const float *dense,
                       float *turned, void *near, void *out, float *row_gradient, float *part,
                       float *number_gradient, float *weight_gradient, float *bias_gradient, int bf16, int threads) {
     linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], shape[6], column, first, starts,
                   slot, at, rows, weight, bias, dense, turned, near, out, row_gradient, part, number_gradient, weight_gradient,
-                  bias_gradient, shape[5], bf16, add, tile_width(shape[0], shape[5], bf16)};
-    int64_t tiles = looked_up_tiles(t.n, t.found, t.outputs, bf16), size = t.found * t.width;
+                  bias_gradient, shape[5], bf16, add, looked_up_tile(shape[0], shape[5], bf16)};
+    int64_t tiles = (t.outputs + t.tile - 1) / t.tile, size = t.found * t.width;
     share(backward ? BEST(backward_work) : BEST(forward_work), &t, tiles, 1, threads);
     for (int64_t tile = 0; backward && tile < tiles; tile++)
         for (int64_t i = 0; i < size; i++) row_gradient[i] += part[tile * size + i];

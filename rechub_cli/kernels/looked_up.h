@@ -7,6 +7,7 @@
 #include "vectors.h"
 
 #define PAIR (2 * LANES)                    /* outputs */
+#define AT_ONCE 5 /* numbers whose gradients are summed at once */
 #define CHUNK (LANES < 8 ? 4 : 32 / LANES) /* pairs that are summed at once: they stay in registers */
 
 /* Where an output stands in a tile's own order, and which one stands there. */
@@ -62,7 +63,7 @@ INLINE void FOR(add)(FOR(vector_t) *sum, float factor, const float *values, int 
 INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pairs, int bf16) {
     const int64_t size = tile.size, width = t->width, numbers = t->numbers;
     const float *turned = t->turned + tile.from * t->columns + h;
-    void *products = bf16 ? (void *)((uint16_t *)t->near + tile.from * t->found) : (float *)t->near + tile.from * t->found;
+    void *products = bf16 ? (void *)((uint16_t *)t->near + worker * t->tile * t->found) : (float *)t->near + worker * t->tile * t->found;
     for (int64_t field = 0; field < t->fields; field++)
         for (int64_t u = t->first[field]; u < t->first[field + 1]; u++) {
             const float *row = t->rows + u * width, *column = turned + field * width * size;
@@ -137,12 +138,27 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
     }
 }
 
+/* The gradients of a pair of outputs for `count` numbers from d on, which stay in registers. */
+INLINE void FOR(number_gradients)(const linear_t *t, const void *near, int64_t size, int64_t place, int64_t d, int count,
+                                  float *target, int64_t apart, int bf16) {
+    FOR(vector_t) sum[AT_ONCE][2] = {0};
+    const float *dense = t->dense + d;
+    for (int64_t b = 0; b < t->n; b++, dense += t->numbers) {
+        FOR(vector_t) pair[2];
+        FOR(load_pair)(pair, near, b * size + place, bf16);
+        for (int i = 0; i < count; i++)
+            for (int v = 0; v < 2; v++) sum[i][v] += dense[i] * pair[v];
+    }
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < 2; v++) ((FOR(vector_t) *)(target + i * apart))[v] = sum[i][v];
+}
+
 /* A chunk of a tile backwards: the gradients of the weight's columns, and this chunk's part of those of the rows. */
 INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, int64_t h, int pairs, int bf16) {
     const int64_t size = tile.size, numbers = t->numbers, output = tile.from + h;
     const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR;
     float *part = t->part + number * t->found * t->width;
-    const void *near = bf16 ? (void *)((uint16_t *)t->near + tile.from * t->n) : (float *)t->near + tile.from * t->n;
+    const void *near = bf16 ? (void *)((uint16_t *)t->near + worker * t->tile * t->n) : (float *)t->near + worker * t->tile * t->n;
     float sums[BLOCK][CHUNK * PAIR];
     for (int64_t field = 0; field < t->fields; field++)
         for (int64_t from = t->first[field]; from < t->first[field + 1]; from += BLOCK) {
@@ -156,18 +172,16 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
             FOR(field_gradients)(t, output, kept, t->column[field], t->rows + from * t->width, (const float(*)[CHUNK * PAIR])sums, found,
                                  from > t->first[field], part + from * t->width, bf16);
         }
-    float bias[CHUNK * PAIR] = {0}, *of_numbers = t->number_gradient + output * numbers; /* (D, chunk) */
-    memset(of_numbers, 0, (size_t)(numbers * pairs * PAIR) * sizeof *bias);
-    for (int64_t b = 0; b < t->n; b++)
-        for (int p = 0; p < pairs; p++) {
-            FOR(vector_t) pair[2], *total = (FOR(vector_t) *)bias + 2 * p;
-            FOR(load_pair)(pair, near, b * size + h + p * PAIR, bf16);
-            for (int v = 0; v < 2; v++) {
-                total[v] += pair[v];
-                for (int64_t d = 0; d < numbers; d++)
-                    ((FOR(vector_t) *)(of_numbers + d * pairs * PAIR))[2 * p + v] += t->dense[b * numbers + d] * pair[v];
-            }
-        }
+    float bias[CHUNK * PAIR], *of_numbers = t->number_gradient + output * numbers; /* (D, chunk) */
+    for (int p = 0; p < pairs; p++) {
+        FOR(vector_t) *total = (FOR(vector_t) *)bias + 2 * p;
+        total[0] = total[1] = (FOR(vector_t)){0};
+        if (t->bias_gradient)
+            for (int64_t b = 0; b < t->n; b++) FOR(add_rows)(total, near, size, &(int32_t){(int32_t)b}, 1, h + p * PAIR, 1, bf16);
+        int64_t d = 0;
+        for (; d + AT_ONCE <= numbers; d += AT_ONCE) FOR(number_gradients)(t, near, size, h + p * PAIR, d, AT_ONCE, of_numbers + d * pairs * PAIR + p * PAIR, pairs * PAIR, bf16);
+        for (; d < numbers; d++) FOR(number_gradients)(t, near, size, h + p * PAIR, d, 1, of_numbers + d * pairs * PAIR + p * PAIR, pairs * PAIR, bf16);
+    }
     for (int64_t j = 0; j < kept; j++) {
         float *target = t->weight_gradient + (output + j) * t->stride + t->column[t->fields];
         for (int64_t d = 0; d < numbers; d++) target[d] = of_numbers[d * pairs * PAIR + FOR(lane)(j, bf16)];
@@ -202,7 +216,7 @@ INLINE void FOR(backward_tile)(const linear_t *task, int64_t number, int bf16) {
     const linear_t local = *task, *t = &local;
     const tile_t tile = tile_of(t, number);
     const int bytes = bf16 ? 2 : 4;
-    char *near = (char *)t->near + tile.from * t->n * bytes;
+    char *near = (char *)t->near + worker * t->tile * t->n * bytes;
     for (int64_t b = 0; b < t->n; b++) {
         memcpy(near + b * tile.size * bytes, (char *)t->out + (b * t->outputs + tile.from) * bytes, (size_t)(tile.kept * bytes));
         memset(near + (b * tile.size + tile.kept) * bytes, 0, (size_t)((tile.size - tile.kept) * bytes));

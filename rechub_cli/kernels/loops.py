@@ -33,7 +33,7 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "rising": ([_at, _i64], _int),
     "find_rows": ([_at, _i64, _at, _i64, _at], _i64),
     "count_steps": ([_at, _i64], None),
-    "looked_up_tiles": ([_i64, _i64, _i64, _int], _i64),
+    "looked_up_tile": ([_i64, _i64, _int], _i64),
     "looked_up_linear": ([_int, _int, *[_at] * 18, _int, _int], None),
 }
 
@@ -279,12 +279,13 @@ def looked_up_linear(
     (size, fields), (found, width) = inputs.slot.shape, rows.shape
     outputs, half = -(-out.shape[1] // _PAIR) * _PAIR, out.dtype == torch.bfloat16
     backward = turned is not None
-    near = out.new_empty(size if backward else found, outputs)
+    tile = loops.looked_up_tile(size, found, half)
+    tiles = -(-outputs // tile)
+    near = out.new_empty(min(_threads(), tiles), size if backward else found, min(tile, outputs))
     part = number_gradient = None
     if turned is None:
         turned = weight.new_empty(fields * width + dense.shape[1], outputs)
     else:
-        tiles = loops.looked_up_tiles(size, found, out.shape[1], half)
         part = weight.new_empty(tiles, found, width)
         number_gradient = weight.new_empty(dense.shape[1], outputs)
     shape = (size, fields, width, dense.shape[1], out.shape[1], found, weight.shape[1])

@@ -29,6 +29,9 @@ static inline void fetch(const float *row, int64_t width) {
     for (int64_t e = 0; e < width; e += 16) PREFETCH(row + e);
 }
 
+/* Which of the threads that share some work this one is: from 0, and fewer than there are items. */
+extern _Thread_local int64_t worker HIDDEN;
+
 /* Threads take the next `grain` of `n` items until none is left. */
 void share(void (*work)(const void *task, int64_t begin, int64_t end), const void *task, int64_t n, int64_t grain,
            int threads) HIDDEN;
