@@ -194,11 +194,12 @@ typedef struct {
     int64_t from, kept, size; /* the first output, how many, and so many with the filling */
 } tile_t;
 
-/* Outputs of a tile. */
-int64_t looked_up_tile(int64_t n, int64_t found, int bf16) {
-    int64_t rows = n > found ? n : found, width = WIDEST;
-    while (width > LEAST && rows * width * (bf16 ? 2 : 4) > CACHE) width /= 2;
-    return width;
+/* Outputs of a tile: what is read of `rows` rows, products or gradients, fits the cache. Many products never do, and are read
+ * quicker by half a tile then. */
+int64_t looked_up_tile(int backward, int64_t rows, int bf16) {
+    int64_t width = WIDEST, bytes = rows * (bf16 ? 2 : 4);
+    while (width > LEAST && bytes * width > CACHE) width /= 2;
+    return !backward && bytes * width > 4 * CACHE ? width / 2 : width;
 }
 
 INLINE tile_t tile_of(const linear_t *t, int64_t number) {
@@ -209,6 +210,18 @@ INLINE tile_t tile_of(const linear_t *t, int64_t number) {
 #define LOOPS "looked_up.h"
 #include "kinds.h"
 
+typedef struct {
+    float *total;
+    const float *part;
+    int64_t size, count;
+} parts_t;
+
+VECTORS static void parts_work(const void *task, int64_t begin, int64_t end) {
+    const parts_t *t = task;
+    for (int64_t p = 0; p < t->count; p++)
+        for (int64_t i = begin; i < end; i++) t->total[i] += t->part[p * t->size + i];
+}
+
 /* `add`: forwards, what `out` holds is added to. `shape`: n, F, E, D, outputs, U, stride. `slot`, `at` and `first` are those of
  * `place_rows`; `near` is by thread, `part` by tile of `looked_up_tile` outputs. */
 void looked_up_linear(int backward, int add, const int64_t *shape, const int64_t *column, const int64_t *first,
@@ -217,11 +230,13 @@ void looked_up_linear(int backward, int add, const int64_t *shape, const int64_t
                       float *number_gradient, float *weight_gradient, float *bias_gradient, int bf16, int threads) {
     linear_t t = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[1] * shape[2] + shape[3], shape[6], column, first, starts,
                   slot, at, rows, weight, bias, dense, turned, near, out, row_gradient, part, number_gradient, weight_gradient,
-                  bias_gradient, shape[5], bf16, add, looked_up_tile(shape[0], shape[5], bf16)};
+                  bias_gradient, shape[5], bf16, add, looked_up_tile(backward, backward ? shape[0] : shape[5], bf16)};
     int64_t tiles = (t.outputs + t.tile - 1) / t.tile, size = t.found * t.width;
     share(backward ? BEST(backward_work) : BEST(forward_work), &t, tiles, 1, threads);
-    for (int64_t tile = 0; backward && tile < tiles; tile++)
-        for (int64_t i = 0; i < size; i++) row_gradient[i] += part[tile * size + i];
+    if (backward) {
+        parts_t parts = {row_gradient, part, size, tiles};
+        share(parts_work, &parts, size, 4096, threads);
+    }
 }
 
 /* Of the grouped ids of a batch (n rows), what looked_up_linear wants of some of their fields: `place` (F,) is each field's

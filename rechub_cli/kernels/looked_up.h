@@ -7,6 +7,8 @@
 #include "vectors.h"
 
 #define PAIR (2 * LANES)                    /* outputs */
+#define SIDE 4    /* outputs, or rows, whose gradients are summed at once */
+#define NEXT 2    /* rows ahead whose products are fetched */
 #define AT_ONCE 5 /* numbers whose gradients are summed at once */
 #define CHUNK (LANES < 8 ? 4 : 32 / LANES) /* pairs that are summed at once: they stay in registers */
 
@@ -73,12 +75,16 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
         }
     const float *column = turned + t->fields * width * size;
     const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR, bytes = bf16 ? 2 : 4;
+    const int far = t->found * size * bytes > 2 * CACHE; /* the core's own cache holds few of the products */
     float bias[CHUNK * PAIR] = {0}, left[CHUNK * PAIR] = {0};
     for (int64_t j = 0; t->bias && j < kept; j++) bias[FOR(lane)(j, bf16)] = t->bias[tile.from + h + j];
     for (int64_t b = 0; b < t->n; b++) {
         FOR(vector_t) sum[2 * CHUNK];
         for (int v = 0; v < 2 * pairs; v++) sum[v] = ((const FOR(vector_t) *)bias)[v];
         for (int64_t d = 0; d < numbers; d++) FOR(add)(sum, t->dense[b * numbers + d], column + d * size, pairs);
+        for (int64_t f = 0; far && b + NEXT < t->n && f < t->fields; f++)
+            for (int p = 0; p < pairs; p++)
+                PREFETCH((const char *)products + (t->slot[(b + NEXT) * t->fields + f] * size + h + p * PAIR) * bytes);
         FOR(add_rows)(sum, products, size, t->slot + b * t->fields, t->fields, h, pairs, bf16);
         const int64_t place = b * t->outputs + tile.from + h;
         if (t->add) {
@@ -100,42 +106,66 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
     }
 }
 
-/* The gradients that come from some distinct rows of a field, with their sums of the gradients of a chunk's outputs. */
+/* SIDE sums of values, each `stride` from the one before, or those that are left of them: stored, or added to what is there. */
+INLINE void FOR(put)(const FOR(vector_t) (*sum)[2], float *target, int64_t stride, int64_t left, int vectors, int64_t count, int add) {
+    if (left >= SIDE && add) {
+        for (int o = 0; o < SIDE; o++)
+            for (int v = 0; v < vectors; v++)
+                FOR(store)(sum[o][v] + FOR(load)(target, o * stride + v * LANES, count, 0), target, o * stride + v * LANES, count, 0);
+    } else if (left >= SIDE) {
+        for (int o = 0; o < SIDE; o++)
+            for (int v = 0; v < vectors; v++) FOR(store)(sum[o][v], target, o * stride + v * LANES, count, 0);
+    } else {
+        for (int o = 0; o < left; o++)
+            for (int v = 0; v < vectors; v++) {
+                FOR(vector_t) value = sum[o][v];
+                if (add) value += FOR(load)(target, o * stride + v * LANES, count, 0);
+                FOR(store)(value, target, o * stride + v * LANES, count, 0);
+            }
+    }
+}
+
+/* The gradients that come from some distinct rows of a field, with their sums of the gradients of a chunk's outputs, of
+ * `vectors` vectors of the rows' values from e on; the last one may be short. Beyond the last output, or row, that one is
+ * summed again. */
+INLINE void FOR(value_gradients)(const linear_t *t, const float *weight, float *gradient, int64_t kept, const float *rows,
+                                 const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int beside, int64_t e, int vectors,
+                                 int64_t count, int bf16) {
+    FOR(vector_t) values[BLOCK][2], columns[CHUNK * PAIR][2];
+    for (int64_t i = 0; i < found; i++)
+        for (int v = 0; v < vectors; v++) values[i][v] = FOR(load)(rows, i * t->width + e + v * LANES, count, 0);
+    for (int64_t j = 0; j < kept; j += SIDE) {
+        FOR(vector_t) sum[SIDE][2] = {0};
+        const float *of[SIDE];
+        for (int o = 0; o < SIDE; o++) of[o] = sums[0] + FOR(lane)(j + o < kept ? j + o : kept - 1, bf16);
+        for (int64_t i = 0; i < found; i++)
+            for (int o = 0; o < SIDE; o++)
+                for (int v = 0; v < vectors; v++) sum[o][v] += of[o][i * CHUNK * PAIR] * values[i][v];
+        FOR(put)(sum, gradient + j * t->stride + e, t->stride, kept - j, vectors, count, again);
+    }
+    for (int64_t j = 0; j < kept; j++)
+        for (int v = 0; v < vectors; v++) columns[FOR(lane)(j, bf16)][v] = FOR(load)(weight, j * t->stride + e + v * LANES, count, 0);
+    for (int64_t i = 0; i < found; i += SIDE) {
+        FOR(vector_t) sum[SIDE][2] = {0};
+        const float *of[SIDE];
+        for (int o = 0; o < SIDE; o++) of[o] = sums[i + o < found ? i + o : found - 1];
+        for (int64_t j = 0; j < kept; j++)
+            for (int o = 0; o < SIDE; o++)
+                for (int v = 0; v < vectors; v++) sum[o][v] += of[o][FOR(lane)(j, bf16)] * columns[FOR(lane)(j, bf16)][v];
+        FOR(put)(sum, part + i * t->width + e, t->width, found - i, vectors, count, beside);
+    }
+}
+
 INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept, int64_t column, const float *rows,
-                                 const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int bf16) {
+                                 const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int beside, int bf16) {
     const float *weight = t->weight + output * t->stride + column;
     float *gradient = t->weight_gradient + output * t->stride + column;
-    for (int64_t e = 0; e < t->width; e += LANES) {
-        const int64_t count = t->width - e < LANES ? t->width - e : LANES;
-        FOR(vector_t) values[BLOCK];
-        for (int64_t i = 0; i < found; i++) values[i] = FOR(load)(rows, i * t->width + e, count, 0);
-        for (int64_t j = 0; j < kept; j += 4) { /* four outputs at once; beyond the last one, that one again */
-            FOR(vector_t) sum[4] = {0};
-            int64_t place[4];
-            for (int o = 0; o < 4; o++) place[o] = FOR(lane)(j + o < kept ? j + o : kept - 1, bf16);
-            for (int64_t i = 0; i < found; i++)
-                for (int o = 0; o < 4; o++) sum[o] += sums[i][place[o]] * values[i];
-            for (int o = 0; o < 4 && j + o < kept; o++) {
-                float *target = gradient + (j + o) * t->stride + e;
-                if (again) sum[o] += FOR(load)(target, 0, count, 0);
-                FOR(store)(sum[o], target, 0, count, 0);
-            }
-        }
-        for (int64_t i = 0; i < found; i += 4) {
-            FOR(vector_t) sum[4] = {0};
-            int64_t place[4];
-            for (int o = 0; o < 4; o++) place[o] = i + o < found ? i + o : found - 1;
-            for (int64_t j = 0; j < kept; j++) {
-                FOR(vector_t) value = FOR(load)(weight, j * t->stride + e, count, 0);
-                for (int o = 0; o < 4; o++) sum[o] += sums[place[o]][FOR(lane)(j, bf16)] * value;
-            }
-            for (int o = 0; o < 4 && i + o < found; o++) {
-                float *target = part + (i + o) * t->width + e;
-                sum[o] += FOR(load)(target, 0, count, 0);
-                FOR(store)(sum[o], target, 0, count, 0);
-            }
-        }
-    }
+    int64_t e = 0;
+    for (; e + 2 * LANES <= t->width; e += 2 * LANES)
+        FOR(value_gradients)(t, weight, gradient, kept, rows, sums, found, again, part, beside, e, 2, LANES, bf16);
+    for (; e + LANES <= t->width; e += LANES)
+        FOR(value_gradients)(t, weight, gradient, kept, rows, sums, found, again, part, beside, e, 1, LANES, bf16);
+    if (e < t->width) FOR(value_gradients)(t, weight, gradient, kept, rows, sums, found, again, part, beside, e, 1, t->width - e, bf16);
 }
 
 /* The gradients of a pair of outputs for `count` numbers from d on, which stay in registers. */
@@ -170,7 +200,7 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
                 for (int v = 0; v < 2 * pairs; v++) ((FOR(vector_t) *)sums[i])[v] = sum[v];
             }
             FOR(field_gradients)(t, output, kept, t->column[field], t->rows + from * t->width, (const float(*)[CHUNK * PAIR])sums, found,
-                                 from > t->first[field], part + from * t->width, bf16);
+                                 from > t->first[field], part + from * t->width, h > 0, bf16);
         }
     float bias[CHUNK * PAIR], *of_numbers = t->number_gradient + output * numbers; /* (D, chunk) */
     for (int p = 0; p < pairs; p++) {
@@ -221,7 +251,6 @@ INLINE void FOR(backward_tile)(const linear_t *task, int64_t number, int bf16) {
         memcpy(near + b * tile.size * bytes, (char *)t->out + (b * t->outputs + tile.from) * bytes, (size_t)(tile.kept * bytes));
         memset(near + (b * tile.size + tile.kept) * bytes, 0, (size_t)((tile.size - tile.kept) * bytes));
     }
-    memset(t->part + number * t->found * t->width, 0, (size_t)(t->found * t->width) * sizeof *t->part);
     int64_t h = 0;
     for (; h + CHUNK * PAIR <= tile.size; h += CHUNK * PAIR) FOR(backward_chunk)(t, number, tile, h, CHUNK, bf16);
     for (; h < tile.size; h += FILL) FOR(backward_chunk)(t, number, tile, h, FILL / PAIR, bf16);

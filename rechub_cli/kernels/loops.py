@@ -33,7 +33,7 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "rising": ([_at, _i64], _int),
     "find_rows": ([_at, _i64, _at, _i64, _at], _i64),
     "count_steps": ([_at, _i64], None),
-    "looked_up_tile": ([_i64, _i64, _int], _i64),
+    "looked_up_tile": ([_int, _i64, _int], _i64),
     "looked_up_linear": ([_int, _int, *[_at] * 18, _int, _int], None),
 }
 
@@ -279,9 +279,10 @@ def looked_up_linear(
     (size, fields), (found, width) = inputs.slot.shape, rows.shape
     outputs, half = -(-out.shape[1] // _PAIR) * _PAIR, out.dtype == torch.bfloat16
     backward = turned is not None
-    tile = loops.looked_up_tile(size, found, half)
+    read = size if backward else found
+    tile = loops.looked_up_tile(backward, read, half)
     tiles = -(-outputs // tile)
-    near = out.new_empty(min(_threads(), tiles), size if backward else found, min(tile, outputs))
+    near = out.new_empty(min(_threads(), tiles), read, min(tile, outputs))
     part = number_gradient = None
     if turned is None:
         turned = weight.new_empty(fields * width + dense.shape[1], outputs)
@@ -290,11 +291,11 @@ def looked_up_linear(
         number_gradient = weight.new_empty(dense.shape[1], outputs)
     shape = (size, fields, width, dense.shape[1], out.shape[1], found, weight.shape[1])
     columns = [*(field * width for field in inputs.fields), weight.shape[1] - dense.shape[1]]
-    read = (inputs.first, inputs.starts, inputs.slot, inputs.at, rows, weight, bias, dense)
+    given = (inputs.first, inputs.starts, inputs.slot, inputs.at, rows, weight, bias, dense)
     written = (turned, near, out, row_gradient, part, number_gradient, weight_gradient, bias_gradient)
     loops.looked_up_linear(
         *(backward, add, (ctypes.c_int64 * 7)(*shape), (ctypes.c_int64 * len(columns))(*columns)),
-        *(_address(tensor) for tensor in (*read, *written)),
+        *(_address(tensor) for tensor in (*given, *written)),
         *(half, _threads()),
     )
     return turned

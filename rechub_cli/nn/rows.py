@@ -12,6 +12,7 @@ distinct rows are as many as the occurrences, the lowest of them repeated in fro
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,8 +52,17 @@ def group(ids: Tensor) -> Grouped:
     return Grouped(rows.long(), order, counts.cumsum(0).sub_(counts))
 
 
-WORTH = 4  # occurrences of each distinct row of a field from which products of these rows are quicker
-MANY = 1024  # rows of a batch from which that pays beside a dense product of the other fields
+MANY = 1024  # rows of a batch from which products of distinct rows pay beside a dense product of the other fields
+
+
+@functools.cache
+def worth(width: int, many: bool) -> float:
+    """Occurrences of each distinct row of a field from which products of these rows are quicker than a dense one.
+
+    The product of a wide row saves more than its additions cost, and a dense product is dearer without AVX-512.
+    """
+    wide = width >= 16 and width % 8 == 0  # whole vectors
+    return 1.3 if many and wide and torch.backends.cpu.get_cpu_capability() != "AVX512" else 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +80,17 @@ class Recurring:
     first: Tensor  # int64 (K + 1,): where each field's rows start in `rows`
 
     @classmethod
-    def find(cls, grouped: Grouped, offsets: Tensor) -> Recurring | None:
+    def find(cls, grouped: Grouped, offsets: Tensor, width: int) -> Recurring | None:
         """Those of the grouped ids (B, F); None where there are none, or where an id is not of its field.
 
         Args:
             offsets: int64 (F,), the first row of each field, rising: their rows lie one field after the other.
+            width: of a row.
         """
         rows, size = grouped.rows, grouped.order.numel() // max(offsets.numel(), 1)
         edges = [*torch.searchsorted(rows, offsets).tolist(), rows.numel()]
-        few = [WORTH * (end - start) <= size for start, end in itertools.pairwise(edges)]
+        least = worth(width, size >= MANY)
+        few = [least * (end - start) <= size for start, end in itertools.pairwise(edges)]
         if not size or not (all(few) or (any(few) and size >= MANY)):
             return None
         fields, others = ([f for f, yes in enumerate(few) if yes == wanted] for wanted in (True, False))

@@ -229,7 +229,7 @@ class EmbeddingTable(nn.Module):
         """
         if self._by_loops(request):
             half = for_linear and autocasts_to_bf16()
-            recurring = None if apart is None else Recurring.find(request.grouped()[0], apart)
+            recurring = None if apart is None else Recurring.find(request.grouped()[0], apart, self.dim)
             fields, interaction, rows = _Fields.apply(self.weight, request, self, half, interact, recurring)
             return Answer(fields, self.weight.new_empty(0, self.dim), interaction, recurring, rows)
         return Answer(*_Listed.apply(self.weight, request, self))
