@@ -10,6 +10,7 @@ from rechub_cli.models.multi_task.mmoe import MMoE
 from rechub_cli.models.ranking.deepfm import DeepFM
 from rechub_cli.models.ranking.mlp import MLP
 from rechub_cli.models.ranking.wide_deep import WideDeep
+from rechub_cli.nn import rows as nn_rows
 from rechub_cli.nn.fm import bi_interaction
 from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.narrow import narrow_linear
@@ -346,3 +347,26 @@ def test_a_layer_of_any_shape_over_looked_up_rows(width, outputs, recurring, hal
     for mine, other in zip(found[0], [truth, weight.grad, bias.grad, rows.grad], strict=True):
         size = float(other.detach().abs().mean()) + 1
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=(0.08 if half else 1e-5) * size)
+
+
+def test_a_layer_over_more_distinct_rows_than_a_core_keeps_products_of(monkeypatch):
+    torch.manual_seed(4)
+    monkeypatch.setattr(nn_rows, "worth", lambda width, many: 1.0)  # whatever the processor prefers
+    n, size, width, outputs = 20_000, 12_000, 8, 150
+    table = EmbeddingTable({"a": size, "b": size}, width, std=1.0)
+    starts = torch.tensor([table.row_offset("a"), table.row_offset("b")])
+    ids = torch.randint(1, size, (n, 2)) + starts
+    dense, out_gradient = torch.randn(n, 7), torch.randn(n, outputs)
+    weight = torch.randn(outputs, 2 * width + 7, requires_grad=True)
+    answer = table.answer(Request(ids.int()), for_linear=True, apart=starts)
+    assert answer.recurring.fields == [0, 1]
+    assert len(answer.rows) > 16_000
+    out = LookedUp(answer.recurring, answer.rows, answer.fields.flatten(1)).linear(weight, None, dense)
+    out.backward(out_gradient)
+    mine = [out, weight.grad, table.weight.grad]
+    weight.grad = None
+    rows = table.weight.detach().clone().requires_grad_()
+    truth = F.linear(torch.cat([rows[ids].flatten(1), dense], 1), weight)
+    truth.backward(out_gradient)
+    for found, expected in zip(mine, [truth, weight.grad, rows.grad], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.detach().abs().mean() + 1))
