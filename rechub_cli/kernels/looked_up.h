@@ -65,7 +65,7 @@ INLINE void FOR(add)(FOR(vector_t) *sum, float factor, const float *values, int 
 INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pairs, int bf16) {
     const int64_t size = tile.size, width = t->width, numbers = t->numbers;
     const float *turned = t->turned + tile.from * t->columns + h;
-    void *products = bf16 ? (void *)((uint16_t *)t->near + worker * t->tile * t->found) : (float *)t->near + worker * t->tile * t->found;
+    void *products = (char *)t->near + worker * t->tile * t->found * (bf16 ? 2 : 4);
     for (int64_t field = 0; field < t->fields; field++)
         for (int64_t u = t->first[field]; u < t->first[field + 1]; u++) {
             const float *row = t->rows + u * width, *column = turned + field * width * size;
@@ -107,7 +107,8 @@ INLINE void FOR(forward_chunk)(const linear_t *t, tile_t tile, int64_t h, int pa
 }
 
 /* SIDE sums of values, each `stride` from the one before, or those that are left of them: stored, or added to what is there. */
-INLINE void FOR(put)(const FOR(vector_t) (*sum)[2], float *target, int64_t stride, int64_t left, int vectors, int64_t count, int add) {
+INLINE void FOR(put)(const FOR(vector_t) (*sum)[2], float *target, int64_t stride, int64_t left, int vectors, int64_t count,
+                     int add) {
     if (left >= SIDE && add) {
         for (int o = 0; o < SIDE; o++)
             for (int v = 0; v < vectors; v++)
@@ -129,8 +130,8 @@ INLINE void FOR(put)(const FOR(vector_t) (*sum)[2], float *target, int64_t strid
  * `vectors` vectors of the rows' values from e on; the last one may be short. Beyond the last output, or row, that one is
  * summed again. */
 INLINE void FOR(value_gradients)(const linear_t *t, const float *weight, float *gradient, int64_t kept, const float *rows,
-                                 const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int beside, int64_t e, int vectors,
-                                 int64_t count, int bf16) {
+                                 const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int beside,
+                                 int64_t e, int vectors, int64_t count, int bf16) {
     FOR(vector_t) values[BLOCK][2], columns[CHUNK * PAIR][2];
     for (int64_t i = 0; i < found; i++)
         for (int v = 0; v < vectors; v++) values[i][v] = FOR(load)(rows, i * t->width + e + v * LANES, count, 0);
@@ -144,7 +145,8 @@ INLINE void FOR(value_gradients)(const linear_t *t, const float *weight, float *
         FOR(put)(sum, gradient + j * t->stride + e, t->stride, kept - j, vectors, count, again);
     }
     for (int64_t j = 0; j < kept; j++)
-        for (int v = 0; v < vectors; v++) columns[FOR(lane)(j, bf16)][v] = FOR(load)(weight, j * t->stride + e + v * LANES, count, 0);
+        for (int v = 0; v < vectors; v++)
+            columns[FOR(lane)(j, bf16)][v] = FOR(load)(weight, j * t->stride + e + v * LANES, count, 0);
     for (int64_t i = 0; i < found; i += SIDE) {
         FOR(vector_t) sum[SIDE][2] = {0};
         const float *of[SIDE];
@@ -156,6 +158,7 @@ INLINE void FOR(value_gradients)(const linear_t *t, const float *weight, float *
     }
 }
 
+/* The same of all their values. `again`: the weight's gradient is added to; `beside`: `part` is. */
 INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept, int64_t column, const float *rows,
                                  const float (*sums)[CHUNK * PAIR], int64_t found, int again, float *part, int beside, int bf16) {
     const float *weight = t->weight + output * t->stride + column;
@@ -165,7 +168,8 @@ INLINE void FOR(field_gradients)(const linear_t *t, int64_t output, int64_t kept
         FOR(value_gradients)(t, weight, gradient, kept, rows, sums, found, again, part, beside, e, 2, LANES, bf16);
     for (; e + LANES <= t->width; e += LANES)
         FOR(value_gradients)(t, weight, gradient, kept, rows, sums, found, again, part, beside, e, 1, LANES, bf16);
-    if (e < t->width) FOR(value_gradients)(t, weight, gradient, kept, rows, sums, found, again, part, beside, e, 1, t->width - e, bf16);
+    if (e < t->width)
+        FOR(value_gradients)(t, weight, gradient, kept, rows, sums, found, again, part, beside, e, 1, t->width - e, bf16);
 }
 
 /* The gradients of a pair of outputs for `count` numbers from d on, which stay in registers. */
@@ -188,7 +192,7 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
     const int64_t size = tile.size, numbers = t->numbers, output = tile.from + h;
     const int64_t kept = tile.kept - h < pairs * PAIR ? tile.kept - h : pairs * PAIR;
     float *part = t->part + number * t->found * t->width;
-    const void *near = bf16 ? (void *)((uint16_t *)t->near + worker * t->tile * t->n) : (float *)t->near + worker * t->tile * t->n;
+    const void *near = (char *)t->near + worker * t->tile * t->n * (bf16 ? 2 : 4);
     float sums[BLOCK][CHUNK * PAIR];
     for (int64_t field = 0; field < t->fields; field++)
         for (int64_t from = t->first[field]; from < t->first[field + 1]; from += BLOCK) {
@@ -199,8 +203,9 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
                 FOR(add_rows)(sum, near, size, t->at + t->starts[u], stop - t->starts[u], h, pairs, bf16);
                 for (int v = 0; v < 2 * pairs; v++) ((FOR(vector_t) *)sums[i])[v] = sum[v];
             }
-            FOR(field_gradients)(t, output, kept, t->column[field], t->rows + from * t->width, (const float(*)[CHUNK * PAIR])sums, found,
-                                 from > t->first[field], part + from * t->width, h > 0, bf16);
+            FOR(field_gradients)(t, output, kept, t->column[field], t->rows + from * t->width,
+                                 (const float(*)[CHUNK * PAIR])sums, found, from > t->first[field], part + from * t->width,
+                                 h > 0, bf16);
         }
     float bias[CHUNK * PAIR], *of_numbers = t->number_gradient + output * numbers; /* (D, chunk) */
     for (int p = 0; p < pairs; p++) {
@@ -208,9 +213,12 @@ INLINE void FOR(backward_chunk)(const linear_t *t, int64_t number, tile_t tile, 
         total[0] = total[1] = (FOR(vector_t)){0};
         if (t->bias_gradient)
             for (int64_t b = 0; b < t->n; b++) FOR(add_rows)(total, near, size, &(int32_t){(int32_t)b}, 1, h + p * PAIR, 1, bf16);
+        float *target = of_numbers + p * PAIR;
+        const int64_t apart = pairs * PAIR;
         int64_t d = 0;
-        for (; d + AT_ONCE <= numbers; d += AT_ONCE) FOR(number_gradients)(t, near, size, h + p * PAIR, d, AT_ONCE, of_numbers + d * pairs * PAIR + p * PAIR, pairs * PAIR, bf16);
-        for (; d < numbers; d++) FOR(number_gradients)(t, near, size, h + p * PAIR, d, 1, of_numbers + d * pairs * PAIR + p * PAIR, pairs * PAIR, bf16);
+        for (; d + AT_ONCE <= numbers; d += AT_ONCE)
+            FOR(number_gradients)(t, near, size, h + p * PAIR, d, AT_ONCE, target + d * apart, apart, bf16);
+        for (; d < numbers; d++) FOR(number_gradients)(t, near, size, h + p * PAIR, d, 1, target + d * apart, apart, bf16);
     }
     for (int64_t j = 0; j < kept; j++) {
         float *target = t->weight_gradient + (output + j) * t->stride + t->column[t->fields];
