@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from rechub_cli.data.inputs import File
-from rechub_cli.data.types import Guess, Unreadable, kind, parse
+from rechub_cli.data.types import kind
 from rechub_cli.errors import DataError, NoInput
 
 _BLOCK = 1 << 20  # bytes parsed at a time
@@ -39,6 +39,8 @@ class CSV:
         return None
 
     def batches(self, file: File, columns: Sequence[str], rows: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        from rechub_cli.data.untyped import Unreadable, parse
+
         first_row = 0
         for text in self._text(file, file.stream(), columns):
             arrays = []
@@ -53,6 +55,8 @@ class CSV:
             first_row += text.num_rows
 
     def _guess(self, file: File, stream: pa.NativeFile) -> pa.Schema:
+        from rechub_cli.data.untyped import Guess
+
         guesses: dict[str, Guess] = {}
         rows = 0
         for text in self._text(file, stream, None):

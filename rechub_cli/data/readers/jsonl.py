@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as pajson
 
 from rechub_cli.data.inputs import File
@@ -127,4 +126,6 @@ def _is_empty(type: pa.DataType) -> bool:
 
 
 def _is_large(column: pa.ChunkedArray) -> bool:
+    import pyarrow.compute as pc
+
     return pa.types.is_floating(column.type) and bool(pc.any(pc.greater_equal(column, 2.0**63)).as_py())
