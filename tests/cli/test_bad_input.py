@@ -298,17 +298,31 @@ def test_a_loss_that_cannot_be_called(folder, here):
     check(ended, 1, "os:getcwd failed in training: TypeError")
 
 
-def test_all_faults_of_a_spec_are_told_in_one_go_without_torch_pandas_or_training(folder):
-    (folder / "spec.yaml").write_text(replaced("  item_id: {", "  item_idd: {").replace("n_epoch", "n_epochs"))
-    script = (
-        "import sys; sys.argv = ['rechub', 'train-ctr', 'spec.yaml', '--set', 'model.nmae=lr']\n"
+def without_importing(*modules, words):
+    """A script that trains, and fails if that imports one of the modules."""
+    return (
+        f"import sys; sys.argv = ['rechub', 'train-ctr', *{words.split()}]\n"
         "from rechub_cli.cli.app import run\n"
         "code = run()\n"
-        "heavy = {'torch', 'pandas', 'sklearn'} & set(sys.modules)\n"
+        f"heavy = {set(modules)} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
+
+
+def test_all_faults_of_a_spec_are_told_in_one_go_without_torch_pandas_or_training(folder):
+    (folder / "spec.yaml").write_text(replaced("  item_id: {", "  item_idd: {").replace("n_epoch", "n_epochs"))
+    script = without_importing("torch", "pandas", "sklearn", words="spec.yaml --set model.nmae=lr")
     ended = rechub(cwd=folder, script=script)
     assert ended.code == SPEC_FAULT, ended.err
     for place in ("spec.yaml:8:3", "item_idd", "trainer.n_epochs", "--set model.nmae=lr"):
         assert place in ended.err
     assert "3 problems in the spec" in ended.err
+
+
+def test_a_column_that_parquet_lacks_is_told_without_what_computes(folder):
+    (folder / "t.parquet").write_bytes(table_bytes())
+    (folder / "spec.yaml").write_text(replaced("  item_id: {", "  item_idd: {"))
+    script = without_importing("torch", "pandas", "pyarrow.compute", words="spec.yaml --train t.parquet")
+    ended = rechub(cwd=folder, script=script)
+    assert ended.code == SPEC_FAULT, ended.err
+    assert "column 'item_idd' is not in " in ended.err
