@@ -110,6 +110,7 @@ class Source:
         return schema
 
     def _filter(self, schema: pa.Schema) -> Filter | None:
+        """Raises SpecError where the condition does not fit the schema."""
         if self.condition is None:
             return None
         from rechub_cli.data.filter import Filter

@@ -210,6 +210,7 @@ INLINE tile_t tile_of(const linear_t *t, int64_t number) {
 #define LOOPS "looked_up.h"
 #include "kinds.h"
 
+/* The parts of the tiles are added in their order, whichever thread made them. */
 typedef struct {
     float *total;
     const float *part;
