@@ -68,7 +68,7 @@ def by_vocabulary(most: float) -> tuple[Value, ...]:
 SECTION = "Growth"
 MEASURES = (
     Measure("growth.update", SECTION, "embedding update alone, by ids in all", update, by_vocabulary(3.0)),
-    Measure("growth.step", SECTION, "a whole step of DeepFM, by ids in all", vocabulary, by_vocabulary(1.5), rounds=3),
+    Measure("growth.step", SECTION, "a whole step of DeepFM, by ids in all", vocabulary, by_vocabulary(1.5)),
     Measure(
         "growth.rows",
         SECTION,
@@ -80,6 +80,5 @@ MEASURES = (
             Value("once_mb", "MiB at 1M", lower=True),
             Value("often_mb", "MiB at 10M", lower=True),
         ),
-        rounds=3,
     ),
 )
