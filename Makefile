@@ -17,7 +17,7 @@ demo: .venv/.installed
 	sample_data/demo.sh
 
 test: .venv/.installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/.installed
 	$(BIN)/python tests/chaos/chaos.py $(if $(KILLS),--kills $(KILLS))
