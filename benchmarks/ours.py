@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from harness.process import Ended, run
 RECHUB = [sys.executable, "-m", "rechub_cli"]
 
 
-def rechub(*arguments: object) -> Ended:
-    """One command, quietly.
+def rechub(*arguments: object, before: Sequence[str] = ()) -> Ended:
+    """One command, quietly; ``before``: words that it is started with.
 
     Raises:
         RuntimeError: it failed.
     """
-    ended = run([*RECHUB, *arguments, "-q"])
+    ended = run([*before, *RECHUB, *arguments, "-q"])
     if ended.code:
         raise RuntimeError(f"rechub {' '.join(map(str, arguments))}: exit {ended.code}\n{ended.err}")
     return ended
@@ -34,6 +35,7 @@ def train(
     *arguments: object,
     command: str = "train-ctr",
     folder: Path | None = None,
+    before: Sequence[str] = (),
     **settings: object,
 ) -> dict[str, Any]:
     """Train into a temporary folder, or a new run of ``folder``: the run, its epochs, and what it cost.
@@ -43,7 +45,7 @@ def train(
     beside = folder or Path(tempfile.mkdtemp(dir=os.environ.get("BENCH_RUNS")))
     run_folder = beside / f"run-{secrets.token_hex(4)}"
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
-    ended = rechub(command, spec, "-o", run_folder, *arguments, *overrides)
+    ended = rechub(command, spec, "-o", run_folder, *arguments, *overrides, before=before)
     with open(run_folder / "metrics.csv") as file:
         epochs = list(csv.DictReader(file))
     return {
