@@ -1,4 +1,4 @@
-"""Activations by name, and Dice, the one of DIN."""
+"""Activations by name."""
 
 from __future__ import annotations
 
@@ -6,31 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from rechub_cli.errors import SpecError
-from rechub_cli.nn.norm import BatchNorm
+from rechub_cli.nn.dice import Dice
 
 Activation = Literal["relu", "leaky_relu", "prelu", "gelu", "silu", "tanh", "sigmoid", "dice"]
-
-
-class Dice(nn.Module):
-    """``x`` where the input is likely, ``alpha * x`` where it is not; the batch says what is likely.
-
-    Zhou et al., KDD 2018, https://arxiv.org/abs/1706.06978, section 5.3.
-    Shape: (B, C) -> (B, C). ``mask``, bool (B,): the rows that have a say in what is likely.
-    """
-
-    def __init__(self, dim: int, *, eps: float = 1e-8) -> None:
-        super().__init__()
-        self.norm = BatchNorm(dim, eps=eps, affine=False)
-        self.alpha = nn.Parameter(torch.zeros(dim))
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        likely = torch.sigmoid(self.norm(x, mask))
-        alpha = self.alpha.to(likely.dtype)  # else bf16 would be widened
-        return x * torch.addcmul(alpha, 1 - alpha, likely)
 
 
 def activation(name: str, dim: int) -> nn.Module:

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from rechub_cli.errors import SpecError
-from rechub_cli.nn.activation import Dice, activation
+from rechub_cli.nn.activation import activation
+from rechub_cli.nn.dice import Dice
 from rechub_cli.nn.dropout import Dropout
 from rechub_cli.nn.linear import ConcatLinear, LogitHead, NormedLinear
 from rechub_cli.nn.mlp import MLP
