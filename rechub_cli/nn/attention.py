@@ -14,6 +14,7 @@ from rechub_cli.nn.activation import activation as make_activation
 from rechub_cli.nn.activation import masked
 from rechub_cli.nn.linear import ConcatLinear, LastLinear
 from rechub_cli.nn.mlp import MLP
+from rechub_cli.nn.pairs import pair_linear, weighed_sum
 
 
 class TargetAttention(nn.Module):
@@ -37,13 +38,8 @@ class TargetAttention(nn.Module):
         self.rest = MLP(first, rest, 1, activation=activation, last=LastLinear)
 
     def forward(self, target: Tensor, history: Jagged) -> Tensor:
-        values, rows, mask = history.values, history.rows, history.mask
-        of_target, of_value, of_difference, of_product = self.first.weight.chunk(4, dim=1)
+        of_target, of_value, of_difference, of_product = self.first.weight.chunk(4, dim=1)  # (H, E) each
         by_row = F.linear(target, of_target + of_difference, self.first.bias)  # (B, H)
-        pair = torch.cat([values, target.index_select(0, rows) * values], dim=1)  # (N, 2E)
-        by_value = F.linear(pair, torch.cat([of_value - of_difference, of_product], dim=1))  # (N, H)
-        hidden = masked(self.activation, mask)(by_value + by_row.index_select(0, rows))
-        weights = self.rest(hidden, mask=mask)  # (N, 1), float32
-        if mask is not None:
-            weights = weights * mask[:, None]
-        return torch.zeros_like(target).index_add_(0, rows, weights * values)
+        weight = torch.stack([(of_value - of_difference).t(), of_product.t()])  # (2, E, H)
+        hidden = masked(self.activation, history.mask)(pair_linear(target, history, by_row, weight))  # (N, H)
+        return weighed_sum(history, self.rest(hidden, mask=history.mask))

@@ -11,7 +11,6 @@ from rechub_cli.models.ranking.deepfm import DeepFM
 from rechub_cli.models.ranking.mlp import MLP
 from rechub_cli.models.ranking.wide_deep import WideDeep
 from rechub_cli.nn import rows as nn_rows
-from rechub_cli.nn.dice import Dice
 from rechub_cli.nn.fm import bi_interaction
 from rechub_cli.nn.looked_up import LookedUp
 from rechub_cli.nn.narrow import narrow_linear
@@ -23,18 +22,6 @@ from rechub_cli.optim import LazyAdam, RowwiseAdagrad
 from rechub_cli.schema import Feature, Schema, Task
 
 pytestmark = pytest.mark.skipif(loops.library() is None, reason="no compiled loops here")
-
-
-@pytest.fixture
-def without(monkeypatch):
-    """Call a function on torch's own path."""
-
-    def call(function):
-        with monkeypatch.context() as patch:
-            patch.setattr(loops, "library", lambda: None)
-            return function()
-
-    return call
 
 
 @pytest.mark.parametrize("high", [1, 2, 3000, 2**31 - 1])
@@ -155,55 +142,6 @@ def test_a_layer_of_few_outputs_is_the_product_of_float32(n, width, outputs, bia
 @pytest.mark.parametrize("x", [torch.randn(3, 4, 5), torch.randn(5, 3).t(), torch.randn(3, 5, dtype=torch.float64)])
 def test_what_is_no_batch_of_rows_in_a_row_is_left_to_torch(x):
     assert narrow_linear(x, torch.randn(1, x.shape[-1]), None) is None
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(
-    ("n", "width"), [(1000, 36), (1, 36), (0, 5), (2, 1), (700, 7), (129, 16), (515, 200), (15, 3)]
-)
-def test_dice_and_its_gradients_are_those_of_torch_in_float64(n, width, training, dtype):
-    torch.manual_seed(0)
-    x = (torch.randn(n, width) * (0.1 + torch.rand(width)) * 9 + torch.randn(width) * 3).to(dtype)
-    grad = torch.randn(n, width).to(dtype)
-
-    def made(kind):
-        layer, values = Dice(width).train(training), x.detach().to(kind).requires_grad_()
-        with torch.no_grad():
-            layer.alpha.copy_(torch.linspace(-0.5, 1.5, width))
-            layer.norm.running_var.fill_(4.0)
-        layer = layer.double() if kind == torch.float64 else layer
-        out = layer(values)
-        return out, *torch.autograd.grad(out, [values, layer.alpha], grad.to(kind)), *layer.norm.buffers()
-
-    found, expected = made(dtype), made(torch.float64)
-    assert type(found[0].grad_fn) is not type(expected[0].grad_fn)
-    for place, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
-        rounded = dtype == torch.bfloat16 and place < 2
-        torch.testing.assert_close(ours, theirs.to(ours.dtype), rtol=2**-7 if rounded else 1e-5, atol=3e-5)
-
-
-def test_dice_tells_nothing_of_what_is_no_number_and_holds_at_large_ones():
-    layer = Dice(1).eval()
-    x = torch.tensor([[torch.nan], [1e30], [-1e30], [100.0], [-100.0], [0.0]])
-    with torch.no_grad():
-        assert layer(x)[0].isnan()
-        torch.testing.assert_close(layer(x)[1:, 0], torch.tensor([1e30, 0.0, 100.0, 0.0, 0.0]), atol=1e-6, rtol=1e-6)
-
-
-def test_dice_depends_on_no_number_of_threads():
-    torch.manual_seed(0)
-    x, layer, results = torch.randn(3000, 36, requires_grad=True), Dice(36), []
-    for threads in (1, 2, 3):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            out = layer(x)
-            results.append([out, *torch.autograd.grad(out.square().sum(), [x, layer.alpha])])
-        finally:
-            torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(map(torch.equal, results[0], other))
 
 
 def moved(make, steps=20, width=5):
