@@ -128,8 +128,8 @@ class BlockReader:
         if self._is_block(start, len(out)):
             self.blocks.check("rows.bin", start // BLOCK_ROWS, out)
 
-    def read_values(self, name: str, start: int, rows: np.ndarray) -> np.ndarray:
-        """The values of ``rows``, which were read from ``start``."""
+    def read_values(self, name: str, start: int, rows: np.ndarray, out: np.ndarray) -> None:
+        """Fill ``out`` int32 (N,) with the N values of ``rows``, which were read from ``start``."""
         layout, block = self.blocks.layout, start // BLOCK_ROWS
         place = layout.sequences.index(name)
         column = layout.lengths.start + place
@@ -138,11 +138,9 @@ class BlockReader:
             before = np.empty((start % BLOCK_ROWS, layout.width), np.int32)
             self.read(block * BLOCK_ROWS, before)
             first += int(before[:, column].sum(dtype=np.int64))
-        out = np.empty(int(rows[:, column].sum(dtype=np.int64)), np.int32)
         self._fill(values_file(place), first * 4, out)
         if self._is_block(start, len(rows)):
             self.blocks.check(values_file(place), block, out)
-        return out
 
     def _is_block(self, start: int, n: int) -> bool:
         return (start, start + n) == self.blocks.block_range(start // BLOCK_ROWS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import accumulate, chain, islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,12 +73,13 @@ class Loader:
         parts: list[Block] = []
         with self.blocks.reader() as reader:
             buffer = np.empty((min(WINDOW_BLOCKS * BLOCK_ROWS, self.rows), layout.width), np.int32)
+            held: dict[str, np.ndarray] = {}  # values of a window, whose memory the next one takes
             for number, window in enumerate(self._windows(epoch)):
                 n = sum(stop - start for start, stop in window)
                 if skip >= n:
                     skip -= n
                     continue
-                block = _read(reader, window, buffer[:n])
+                block = _read(reader, window, buffer[:n], held)
                 starts = block.starts()
                 order = self._random(epoch, 1, number).permutation(n) if self.shuffle else np.arange(n)
                 at, skip = skip, 0
@@ -122,17 +123,24 @@ class Loader:
         return np.random.default_rng([self.seed % 2**63, epoch, purpose, number, *own])
 
 
-def _read(reader: BlockReader, window: list[tuple[int, int]], rows: np.ndarray) -> Block:
-    """The rows of a window, in ``rows``, with their values."""
+def _read(reader: BlockReader, window: list[tuple[int, int]], rows: np.ndarray, held: dict[str, np.ndarray]) -> Block:
+    """The rows of a window, in ``rows``, and their values, in the arrays of ``held`` where these are long enough."""
     layout, at = reader.blocks.layout, 0
-    values: dict[str, list[np.ndarray]] = {name: [] for name in layout.sequences}
+    pieces: list[tuple[int, np.ndarray]] = []
     for start, stop in window:
-        piece = rows[at : at + stop - start]
-        reader.read(start, piece)
-        for name in layout.sequences:
-            values[name].append(reader.read_values(name, start, piece))
+        pieces.append((start, rows[at : at + stop - start]))
+        reader.read(*pieces[-1])
         at += stop - start
-    return Block(layout, rows, {name: np.concatenate(parts) for name, parts in values.items()})
+    values: dict[str, np.ndarray] = {}
+    for place, name in enumerate(layout.sequences):
+        counts = (int(piece[:, layout.lengths.start + place].sum(dtype=np.int64)) for _, piece in pieces)
+        stops = list(accumulate(counts, initial=0))
+        if name not in held or len(held[name]) < stops[-1]:
+            held[name] = np.empty(stops[-1], np.int32)
+        for (start, piece), (low, high) in zip(pieces, pairwise(stops), strict=True):
+            reader.read_values(name, start, piece, held[name][low:high])
+        values[name] = held[name][: stops[-1]]
+    return Block(layout, rows, values)
 
 
 class StreamLoader:

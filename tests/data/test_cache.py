@@ -53,7 +53,8 @@ def read_all(blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
             out = np.empty((stop - start, blocks.layout.width), np.int32)
             reader.read(start, out)
             rows.append(out)
-            values.append(reader.read_values("h", start, out))
+            values.append(np.empty(out[:, blocks.layout.lengths].sum(), np.int32))
+            reader.read_values("h", start, out, values[-1])
     return np.concatenate(rows), np.concatenate(values)
 
 
@@ -79,7 +80,8 @@ def test_a_run_inside_a_block_is_read_with_its_own_values(tmp_path: Path) -> Non
     with blocks.reader() as reader:
         out = np.empty((500, blocks.layout.width), np.int32)
         reader.read(BLOCK_ROWS + 1000, out)
-        values = reader.read_values("h", BLOCK_ROWS + 1000, out)
+        values = np.empty(out[:, blocks.layout.lengths].sum(), np.int32)
+        reader.read_values("h", BLOCK_ROWS + 1000, out, values)
     assert np.array_equal(out, all_rows[BLOCK_ROWS + 1000 : BLOCK_ROWS + 1500])
     assert np.array_equal(values, all_values[first : first + len(values)])
 
