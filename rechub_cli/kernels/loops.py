@@ -46,8 +46,6 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "looked_up_linear": ([_int, _int, *[_at] * 18, _int, _int], None),
 }
 
-FEW = 4  # outputs of a narrow linear layer, as in narrow.c
-_BLOCK = 128  # rows whose part of a narrow layer's weight gradient is summed by itself
 _PAIR = 32  # outputs that the loops over looked-up rows take at once
 
 
@@ -148,31 +146,6 @@ def sum_gradients(
 def nowhere(fields: int) -> Tensor:
     """int32 (F,): the ``place`` of fields of which none is kept."""
     return torch.full((fields,), -1, dtype=torch.int32)
-
-
-def narrow_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """float32 (B, outputs): x (B, inputs), float32 or bfloat16, by a float32 weight, and the bias."""
-    loops = library()
-    assert loops is not None
-    out = torch.empty(len(x), len(weight))
-    loops.narrow_linear(
-        *(x.data_ptr(), x.dtype == torch.bfloat16, *x.shape, weight.data_ptr(), _address(bias), len(weight)),
-        *(out.data_ptr(), _threads()),
-    )
-    return out
-
-
-def narrow_gradients(x: Tensor, weight: Tensor, gradient: Tensor, of_x: bool = True) -> tuple[Tensor | None, Tensor]:
-    """The gradients of x, like x, and of the weight, of at most FEW outputs; see ``narrow_linear``."""
-    loops = library()
-    assert loops is not None
-    x_gradient, weight_gradient = torch.empty_like(x) if of_x else None, torch.empty_like(weight)
-    part = torch.empty(-(-len(x) // _BLOCK), *weight.shape)
-    loops.narrow_gradients(
-        *(x.data_ptr(), x.dtype == torch.bfloat16, *x.shape, weight.data_ptr(), len(weight), gradient.data_ptr()),
-        *(_address(x_gradient), _BLOCK, part.data_ptr(), weight_gradient.data_ptr(), _threads()),
-    )
-    return x_gradient, weight_gradient
 
 
 def lazy_adam(

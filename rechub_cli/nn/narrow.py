@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rechub_cli.kernels import loops
+from rechub_cli.kernels import loops, narrow
 
 
 def narrow_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
     """float32 (B, outputs): ``F.linear`` of x (B, inputs), float32 or bfloat16; None where torch has to make it."""
-    if x.dim() != 2 or len(weight) > loops.FEW or not loops.usable(x, weight):
+    if x.dim() != 2 or len(weight) > narrow.FEW or not loops.usable(x, weight):
         return None
     if x.dtype not in (torch.float32, torch.bfloat16) or weight.dtype != torch.float32:
         return None
@@ -28,11 +28,11 @@ class _Narrow(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return loops.narrow_linear(x, weight, bias)
+        return narrow.forward(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight = loops.narrow_gradients(x, weight, grad.contiguous(), ctx.needs_input_grad[0])
+        of_x, of_weight = narrow.gradients(x, weight, grad.contiguous(), ctx.needs_input_grad[0])
         return of_x, of_weight, grad.sum(0) if ctx.needs_input_grad[2] else None
