@@ -55,12 +55,12 @@ def rows(place: Workplace, number: int) -> Results:
 def scarce(place: Workplace, number: int) -> Results:
     """The same on copies, read from the disk, within less memory than they and the encoded rows take."""
     source = place.dataset("criteo", "raw") / "train.parquet"
-    folder = Path(tempfile.mkdtemp(dir=place.scratch))
-    for part in parts(folder):
-        shutil.copyfile(source, part)
-        memory.forget(part)
     try:
         with memory.limited(SCARCE) as before:
+            folder = Path(tempfile.mkdtemp(dir=place.scratch))
+            for part in parts(folder):
+                shutil.copyfile(source, part)
+                memory.forget(part)
             return {"rechub": grown(source, folder, before)}
     except memory.Unlimited as error:
         print(f"growth.scarce: left out, {error}", file=sys.stderr, flush=True)

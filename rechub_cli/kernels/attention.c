@@ -1,4 +1,4 @@
-/* Target attention over jagged histories: what its first layer makes of every value and its row's target, and the weighed sum.
+/* Target attention over jagged histories: what its first layer makes of every value and its row's target, and the weighted sum.
  *
  * The layer sees a value v and the product t * v with the target t of its row: v W + (t * v) P = v (W + t P), one small matrix
  * for each row, which stays in the cache while the row's values are multiplied by it.
@@ -82,7 +82,7 @@ void attention_gradients(const int64_t *offsets, int64_t n, int64_t width, int64
                 weight_gradient[row * units + h] += part[block * straight + row * stride + h];
 }
 
-/* ---- the weighed sum of each row's values ---- */
+/* ---- the weighted sum of each row's values ---- */
 
 typedef struct {
     const int64_t *offsets;
@@ -122,7 +122,7 @@ VECTORS static void pool_back(const void *task, int64_t begin, int64_t end) {
 }
 
 /* Returns 1 where the offsets are none. */
-int weighed_sums(const int64_t *offsets, int64_t n, int64_t count, int64_t width, const float *values, const float *weights,
+int weighted_sums(const int64_t *offsets, int64_t n, int64_t count, int64_t width, const float *values, const float *weights,
                  float *out, int threads) {
     if (!in_order(offsets, n, count)) return 1;
     pool_t t = {offsets, width, values, weights, NULL, out, NULL, NULL};
@@ -130,7 +130,7 @@ int weighed_sums(const int64_t *offsets, int64_t n, int64_t count, int64_t width
     return 0;
 }
 
-void weighed_gradients(const int64_t *offsets, int64_t n, int64_t width, const float *values, const float *weights,
+void weighted_gradients(const int64_t *offsets, int64_t n, int64_t width, const float *values, const float *weights,
                        const float *gradient, float *value_gradient, float *weight_gradient, int threads) {
     pool_t t = {offsets, width, values, weights, gradient, NULL, value_gradient, weight_gradient};
     share(pool_back, &t, n, BATCH, threads);

@@ -23,11 +23,12 @@ def forward(offsets: Tensor, values: Tensor, target: Tensor, by_row: Tensor, wei
     """(N, H), bfloat16 where ``half``: by_row (B, H) of each value's row, and value (N, E) @ weight[0] (E, H), and
     (target (B, E) of its row * value) @ weight[1].
 
-    Raises: ValueError where the offsets (B + 1,) do not rise from 0 to N.
+    Raises: ValueError where the offsets (B + 1,) do not rise from 0 to N, or a shape is another.
     """
     library = loops.library()
     assert library is not None
-    n, (count, width), units = len(target), values.shape, by_row.shape[1]
+    n, (count, width), units = len(offsets) - 1, values.shape, by_row.shape[1]
+    _require((target.shape, by_row.shape, weight.shape) == ((n, width), (n, units), (2, width, units)))
     out = torch.empty(count, units, dtype=torch.bfloat16 if half else torch.float32)
     near = torch.empty(library.attention_near(0, n, width, units))
     wrong = library.attention_forward(
@@ -56,16 +57,17 @@ def gradients(
     return of_values, of_target, of_rows, of_weight
 
 
-def weighed_sums(offsets: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+def weighted_sums(offsets: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     """(B, E): the sum of each row's values (N, E), each times its weight (N, 1).
 
-    Raises: ValueError where the offsets (B + 1,) do not rise from 0 to N.
+    Raises: ValueError where the offsets (B + 1,) do not rise from 0 to N, or a shape is another.
     """
     library = loops.library()
     assert library is not None
     n, (count, width) = len(offsets) - 1, values.shape
+    _require(weights.numel() == count)
     out = torch.empty(n, width)
-    wrong = library.weighed_sums(
+    wrong = library.weighted_sums(
         *(offsets.data_ptr(), n, count, width, values.data_ptr(), weights.data_ptr(), out.data_ptr()),
         torch.get_num_threads(),
     )
@@ -73,12 +75,12 @@ def weighed_sums(offsets: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     return out
 
 
-def weighed_gradients(offsets: Tensor, values: Tensor, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of values and weights; see ``weighed_sums``."""
+def weighted_gradients(offsets: Tensor, values: Tensor, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of values and weights; see ``weighted_sums``."""
     library = loops.library()
     assert library is not None
     of_values, of_weights = torch.empty_like(values), torch.empty_like(weights)
-    library.weighed_gradients(
+    library.weighted_gradients(
         *(offsets.data_ptr(), len(offsets) - 1, values.shape[1], values.data_ptr(), weights.data_ptr()),
         *(gradient.data_ptr(), of_values.data_ptr(), of_weights.data_ptr(), torch.get_num_threads()),
     )
@@ -91,4 +93,6 @@ def _whole(width: int) -> int:
 
 def _require(right: bool) -> None:
     if not right:
-        raise ValueError("offsets of a jagged sequence rise from 0 to the number of its values")
+        raise ValueError(
+            "a jagged sequence: offsets that do not rise from 0 to the number of values, or shapes that differ"
+        )

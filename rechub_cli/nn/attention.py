@@ -14,7 +14,7 @@ from rechub_cli.nn.activation import activation as make_activation
 from rechub_cli.nn.activation import masked
 from rechub_cli.nn.linear import ConcatLinear, LastLinear
 from rechub_cli.nn.mlp import MLP
-from rechub_cli.nn.pairs import pair_linear, weighed_sum
+from rechub_cli.nn.pairs import Pairs
 
 
 class TargetAttention(nn.Module):
@@ -41,5 +41,6 @@ class TargetAttention(nn.Module):
         of_target, of_value, of_difference, of_product = self.first.weight.chunk(4, dim=1)  # (H, E) each
         by_row = F.linear(target, of_target + of_difference, self.first.bias)  # (B, H)
         weight = torch.stack([(of_value - of_difference).t(), of_product.t()])  # (2, E, H)
-        hidden = masked(self.activation, history.mask)(pair_linear(target, history, by_row, weight))  # (N, H)
-        return weighed_sum(history, self.rest(hidden, mask=history.mask))
+        pairs = Pairs(target, history)
+        hidden = masked(self.activation, pairs.mask)(pairs.linear(by_row, weight))  # (N, H)
+        return pairs.weighted_sum(self.rest(hidden, mask=pairs.mask))

@@ -35,7 +35,11 @@ class Dice(nn.Module):
     def _is_compiled(self, x: Tensor) -> bool:
         if x.dim() != 2 or x.dtype not in (torch.float32, torch.bfloat16):
             return False
-        return self.alpha.dtype == torch.float32 and loops.usable(x, self.alpha) is not None
+        return (
+            x.shape[1:] == self.alpha.shape
+            and self.alpha.dtype == torch.float32
+            and loops.usable(x, self.alpha) is not None
+        )
 
 
 class _Dice(torch.autograd.Function):

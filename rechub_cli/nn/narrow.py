@@ -18,6 +18,8 @@ def narrow_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | No
     """float32 (B, outputs): ``F.linear`` of x (B, inputs), float32 or bfloat16; None where torch has to make it."""
     if x.dim() != 2 or len(weight) > narrow.FEW or not loops.usable(x, weight):
         return None
+    if x.shape[1] != weight.shape[1]:
+        return None  # torch tells
     if x.dtype not in (torch.float32, torch.bfloat16) or weight.dtype != torch.float32:
         return None
     out: Tensor = _Narrow.apply(x, weight, bias)

@@ -6,7 +6,7 @@ import torch
 from rechub_cli.batch import Jagged
 from rechub_cli.kernels import loops
 from rechub_cli.nn.dice import Dice
-from rechub_cli.nn.pairs import pair_linear, weighed_sum
+from rechub_cli.nn.pairs import Pairs
 
 pytestmark = pytest.mark.skipif(loops.library() is None, reason="no compiled loops here")
 
@@ -87,7 +87,7 @@ def test_values_beside_their_target_are_those_of_torch(without, n, width, units,
 
     def made(autocast):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            out = pair_linear(inputs[1], Jagged(inputs[0], offsets), *inputs[2:])
+            out = Pairs(inputs[1], Jagged(inputs[0], offsets)).linear(*inputs[2:])
         return out, *torch.autograd.grad(out, inputs, grad.to(out.dtype))
 
     found, expected = made(bf16), without(lambda: made(False))
@@ -99,14 +99,14 @@ def test_values_beside_their_target_are_those_of_torch(without, n, width, units,
 
 
 @pytest.mark.parametrize(("n", "width", "longest"), [(100, 16, 9), (1, 3, 200), (5, 4, 0), (0, 4, 0)])
-def test_weighed_sums_are_those_of_torch(without, n, width, longest):
+def test_weighted_sums_are_those_of_torch(without, n, width, longest):
     torch.manual_seed(0)
     values, offsets = jagged(n, width, longest)
     weights, grad = torch.randn(len(values), 1, requires_grad=True), torch.randn(n, width)
     values.requires_grad_()
 
     def made():
-        out = weighed_sum(Jagged(values, offsets), weights)
+        out = Pairs(torch.zeros(n, width), Jagged(values, offsets)).weighted_sum(weights)
         return out, *torch.autograd.grad(out, [values, weights], grad)
 
     found, expected = made(), without(made)
@@ -116,11 +116,26 @@ def test_weighed_sums_are_those_of_torch(without, n, width, longest):
 
 @pytest.mark.parametrize("offsets", [[0, 2, 5], [1, 2, 4], [0, 5, 4]])
 def test_offsets_that_leave_the_values_are_refused(offsets):
-    history = Jagged(torch.randn(4, 2), torch.tensor(offsets))
+    pairs = Pairs(torch.randn(2, 2), Jagged(torch.randn(4, 2), torch.tensor(offsets)))
     with pytest.raises(ValueError, match="offsets"):
-        pair_linear(torch.randn(2, 2), history, torch.randn(2, 3), torch.randn(2, 2, 3))
+        pairs.linear(torch.randn(2, 3), torch.randn(2, 2, 3))
     with pytest.raises(ValueError, match="offsets"):
-        weighed_sum(history, torch.randn(4, 1))
+        pairs.weighted_sum(torch.randn(4, 1))
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    history = Jagged(torch.randn(4, 2), torch.tensor([0, 2, 4]))
+    for shape in [(3, 2), (1, 2), (2, 3)]:
+        with pytest.raises(ValueError, match="one for each of 2 rows"):
+            Pairs(torch.randn(shape), history)
+    pairs = Pairs(torch.randn(2, 2), history)
+    for by_row, weight in [((3, 3), (2, 2, 3)), ((2, 4), (2, 2, 3)), ((2, 3), (2, 1, 3))]:
+        with pytest.raises(ValueError, match="shapes"):
+            pairs.linear(torch.randn(by_row), torch.randn(weight))
+    with pytest.raises(ValueError, match="shapes"):
+        pairs.weighted_sum(torch.randn(3, 1))
+    with pytest.raises((RuntimeError, ValueError)):
+        Dice(3)(torch.randn(5, 4))
 
 
 def test_values_beside_their_target_depend_on_no_number_of_threads():
@@ -132,8 +147,9 @@ def test_values_beside_their_target_depend_on_no_number_of_threads():
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            hidden = pair_linear(inputs[1], Jagged(inputs[0], offsets), *inputs[2:])
-            out = weighed_sum(Jagged(inputs[0], offsets), hidden[:, :1].contiguous())
+            pairs = Pairs(inputs[1], Jagged(inputs[0], offsets))
+            hidden = pairs.linear(*inputs[2:])
+            out = pairs.weighted_sum(hidden[:, :1])
             results.append([hidden, out, *torch.autograd.grad(out.square().sum(), inputs)])
         finally:
             torch.set_num_threads(before)
