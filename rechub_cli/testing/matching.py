@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from rechub_cli.batch import Batch, Jagged, Output
 from rechub_cli.schema import FIRST_UNSEEN, MISSING
 from rechub_cli.testing import match_rows as rows
+from rechub_cli.testing.order import unordered_sums
 
 
 def check_match_model(model_class: Callable[..., nn.Module], **options: Any) -> None:
@@ -221,6 +222,13 @@ def knows_only_what_came_before(model_class: Callable[..., nn.Module], **options
     assert order > 1e-4, "a history read backwards gives the same vector: its order means nothing"
 
 
+def adds_gradients_in_one_order(model_class: Callable[..., nn.Module], **options: Any) -> None:
+    """No gradient is added up by threads in any order: a training repeats to the bit."""
+    with _built(model_class, options) as model, unordered_sums() as found:
+        model(rows.some_users(9), rows.catalogue().take(torch.arange(9) % rows.ITEMS)).logits.sum().backward()
+    assert not found, f"threads may add to a gradient in any order: {found[0]}; F.embedding(places, x) adds in one"
+
+
 MATCH_CHECKS: tuple[Callable[..., None], ...] = (
     gives_vectors_whose_products_are_its_scores,
     learns_a_taste,
@@ -234,6 +242,7 @@ MATCH_CHECKS: tuple[Callable[..., None], ...] = (
     embeds_the_same_after_loading,
     runs_in_bf16,
     knows_only_what_came_before,
+    adds_gradients_in_one_order,
 )
 
 

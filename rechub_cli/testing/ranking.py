@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from rechub_cli.batch import Batch, Jagged, Output
 from rechub_cli.schema import FIRST_UNSEEN, MISSING, Feature, Schema, Task
+from rechub_cli.testing.order import unordered_sums
 
 KNOWN = FIRST_UNSEEN + 1  # first id of the vocabulary, with one unseen bucket
 
@@ -171,6 +172,13 @@ def runs_in_bf16(model_class: Callable[..., nn.Module], **options: Any) -> None:
         assert torch.allclose(low, _scores(model, batch), atol=0.1, rtol=0.1), "bf16 scores are far from float32 ones"
 
 
+def adds_gradients_in_one_order(model_class: Callable[..., nn.Module], **options: Any) -> None:
+    """No gradient is added up by threads in any order: a training repeats to the bit."""
+    with _built(model_class, options) as model, unordered_sums() as found:
+        model(_rows(9)).logits.sum().backward()
+    assert not found, f"threads may add to a gradient in any order: {found[0]}; F.embedding(places, x) adds in one"
+
+
 CHECKS: tuple[Callable[..., None], ...] = (
     gives_one_logit_for_each_task,
     learns_an_interaction,
@@ -180,6 +188,7 @@ CHECKS: tuple[Callable[..., None], ...] = (
     trains_every_parameter,
     predicts_the_same_after_loading,
     runs_in_bf16,
+    adds_gradients_in_one_order,
 )
 
 

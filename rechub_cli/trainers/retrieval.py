@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli import plugins
@@ -90,11 +91,11 @@ class Retrieval:
         rows = batch.targets.rows
         if candidates is None:
             assert batch.labels is not None
-            logits = pair_logits(self.model, users, items[own])[:, None]
+            logits = pair_logits(self.model, users, F.embedding(own, items))[:, None]
             weights = None if batch.weights is None else batch.weights[rows]
             return self.pair_loss(logits, batch.labels[rows], weights), len(positives)
         if users.dim() == 3:
-            users = self.model.select_interest(users, items[own]).float()  # type: ignore[operator]
+            users = self.model.select_interest(users, F.embedding(own, items)).float()  # type: ignore[operator]
         users = users / getattr(self.model, "temperature", 1.0)
         log_q = candidates.log_q if self.log_q else None
         counts = candidates.counts

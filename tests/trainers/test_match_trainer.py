@@ -185,6 +185,25 @@ def test_a_resumed_training_ends_with_the_same_weights(negatives):
         assert torch.equal(value, rest.model.state_dict()[name]), name
 
 
+def test_gradients_of_many_rows_repeat_to_the_bit_on_several_threads():
+    """Many rows have the same item: no two threads may add to its gradient in whichever order they come."""
+    model, batch = TwoTowers(), rows(8192, labelled=True)
+    one = trainer(model, mode=0)
+
+    def gradients():
+        loss, n = one.towers.retrieval.learn(batch, 0, 0)
+        assert n == 8192
+        return torch.autograd.grad(loss, [model.users.weight, model.items.weight])
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        first, *others = (gradients() for _ in range(6))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for again in others for one, other in zip(first, again, strict=True))
+
+
 def test_the_seed_of_the_sampler_decides_the_negatives():
     def weights(sampler_seed):
         one = trainer(negatives=("uniform", {"n": 5}), sampler_seed=sampler_seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli.batch import Batch, Output
@@ -68,7 +69,7 @@ class ComiRecSA(nn.Module):
     def embed_users(self, batch: Batch) -> Tensor:
         history, lengths, profile = self.tower(batch)
         age, inside = ages(lengths, history.shape[1])
-        scores = self.attention(history + self.places[age]).float()  # (B, L, K)
+        scores = self.attention(history + F.embedding(age, self.places)).float()  # (B, L, K)
         # A finite floor: the softmax over an empty history stays finite, and its values are zero anyway.
         shares = scores.masked_fill(~inside[:, :, None], torch.finfo(scores.dtype).min).softmax(dim=1)
         vectors = self.interests(shares.transpose(1, 2) @ history.float(), lengths, profile)

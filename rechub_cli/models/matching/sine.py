@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli.batch import Batch, Output
@@ -74,12 +75,12 @@ class SINE(nn.Module):
         age, inside = ages(lengths, history.shape[1])
         with torch.autocast(history.device.type, enabled=False):
             history, scale = history.float(), history.shape[2] ** -0.5
-            events = history + self.positions[age] * inside[:, :, None]  # (B, L, E)
+            events = history + F.embedding(age, self.positions) * inside[:, :, None]  # (B, L, E)
 
             # The user's concepts (B, K, E).
             gist = self._over_time(self.choose(events), inside).transpose(1, 2) @ events  # (B, 1, E)
             match, chosen = (gist.squeeze(1) @ self.concepts.t()).topk(self.k)
-            concepts = self.concepts[chosen] * match.sigmoid()[:, :, None]
+            concepts = F.embedding(chosen, self.concepts) * match.sigmoid()[:, :, None]
 
             # Each event's share of each concept, and each concept's interest (B, K, E).
             of_event = (self.event(events) @ self.of_concept(concepts).transpose(1, 2) * scale).softmax(dim=2)
