@@ -26,15 +26,6 @@ typedef struct {
 #define LOOPS "attention.h"
 #include "kinds.h"
 
-static int64_t whole(int64_t width) { return (width + WHOLE - 1) / WHOLE * WHOLE; }
-
-/* Whether the offsets rise from 0 to `values`. */
-static int in_order(const int64_t *offsets, int64_t n, int64_t values) {
-    int right = offsets[0] == 0 && offsets[n] == values;
-    for (int64_t b = 0; b < n; b++) right &= offsets[b] <= offsets[b + 1];
-    return right;
-}
-
 /* The weight (2, width, units) with rows filled up by zeros. */
 static void fill(const float *weight, int64_t rows, int64_t units, int64_t stride, float *filled) {
     for (int64_t row = 0; row < rows; row++)

@@ -6,6 +6,7 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("finite-math-only") /* so that bounds are one instruction; what is not a number is a factor of its own result */
 #endif
+#include "halves.h"
 #include "share.h"
 
 #include <math.h>
@@ -25,27 +26,6 @@ typedef struct {
 #else
 #define APART
 #endif
-
-typedef union {
-    float value;
-    uint32_t bits;
-} word_t;
-
-/* A value of floats, or of bf16 where `half`. */
-INLINE float get(const void *values, int64_t at, int half) {
-    if (!half) return ((const float *)values)[at];
-    return (word_t){.bits = (uint32_t)((const uint16_t *)values)[at] << 16}.value;
-}
-
-/* bfloat16: to the nearest, ties to even; not a number stays one. */
-INLINE void put(float value, void *values, int64_t at, int half) {
-    if (!half) {
-        ((float *)values)[at] = value;
-    } else {
-        const uint32_t bits = (word_t){.value = value}.bits, rounded = bits + 0x7fffu + (bits >> 16 & 1);
-        ((uint16_t *)values)[at] = (uint16_t)(((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : rounded) >> 16);
-    }
-}
 
 /* 1 / (1 + e^-x): e^-x as 2^k e^r, with r within half of ln 2 and e^r by the best polynomial, to 1e-7. Not a number stays one. */
 INLINE float likely(float x) {

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rechub_cli.kernels import loaded
 
-_int, _i64, _double, _at = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+_int, _i64, _u64, _double, _at = ctypes.c_int, ctypes.c_int64, ctypes.c_uint64, ctypes.c_double, ctypes.c_void_p
 _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "set_parallel": ([_at], None),
     "group_ids": ([_at, _i64, _i64, _at, _at, _at, _int], _i64),
@@ -37,6 +37,10 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "attention_gradients": ([_at, *[_i64] * 3, *[_at] * 4, _int, *[_at] * 5, _int], None),
     "weighted_sums": ([_at, *[_i64] * 3, *[_at] * 3, _int], _int),
     "weighted_gradients": ([_at, _i64, _i64, *[_at] * 5, _int], None),
+    "drop_values": ([_at, _int, _i64, _u64, _int, _at, _int], None),
+    "causal_near": ([_at, *[_i64] * 3, _int, _at], _i64),
+    "causal_forward": ([_at, *[_i64] * 4, _at, _i64, _at, _at, _int], None),
+    "causal_gradients": ([_at, *[_i64] * 4, _at, _at, _i64, _at, _at, _int], None),
     "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
     "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
     "rising": ([_at, _i64], _int),

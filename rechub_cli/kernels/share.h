@@ -31,6 +31,15 @@ static inline void fetch(const float *row, int64_t width) {
 
 #define WHOLE 16 /* floats: the widest vector */
 
+static inline int64_t whole(int64_t width) { return (width + WHOLE - 1) / WHOLE * WHOLE; }
+
+/* Whether the offsets of n rows rise from 0 to `values`. */
+static inline int in_order(const int64_t *offsets, int64_t n, int64_t values) {
+    int right = offsets[0] == 0 && offsets[n] == values;
+    for (int64_t b = 0; b < n; b++) right &= offsets[b] <= offsets[b + 1];
+    return right;
+}
+
 /* Which of the threads that share some work this one is: from 0, and fewer than there are items. */
 extern _Thread_local int64_t worker HIDDEN;
 

@@ -1,4 +1,4 @@
-"""Causal self-attention over jagged histories: only attention itself sees padding, and no event sees a later one."""
+"""A transformer over jagged histories, in which no event sees a later one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rechub_cli.errors import SpecError
+from rechub_cli.nn.causal import Causal
 from rechub_cli.nn.dropout import Dropout
 
 # Narrower products gain nothing from bfloat16 on a CPU, where each batch of histories is a new shape to prepare for.
@@ -21,7 +22,7 @@ class CausalBlock(nn.Module):
     Vaswani et al., 2017, https://arxiv.org/abs/1706.03762. ``norm_first``: each part sees normalised values and adds to
     the values as they are; otherwise the sum is normalised.
     DIFF: dropout falls on what attention gives, not on its weights: fused attention keeps no weights.
-    Shape: events (N, E), places (N,) of the events in a grid of (B, L) -> (N, E).
+    Shape: N events (N, E), and which of them see which -> (N, E).
     """
 
     def __init__(self, dim: int, n_heads: int, hidden_dim: int, *, dropout: float, norm_first: bool) -> None:
@@ -39,27 +40,18 @@ class CausalBlock(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, events: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(self, events: Tensor, causal: Causal) -> Tensor:
         if self.norm_first:
-            events = events + self.dropout(self._attend(self.norm_attention(events), places, grid))
+            events = events + self.dropout(self._attend(self.norm_attention(events), causal))
             return events + self.dropout(self.pointwise(self.norm_pointwise(events)))
-        events = self.norm_attention(events + self.dropout(self._attend(events, places, grid)))
+        events = self.norm_attention(events + self.dropout(self._attend(events, causal)))
         return self.norm_pointwise(events + self.dropout(self.pointwise(events)))
 
-    def _attend(self, events: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
-        rows, longest = grid
-        packed, device = self.queries_keys_values(events), events.device.type  # (N, 3E)
-        if device == "cpu":
+    def _attend(self, events: Tensor, causal: Causal) -> Tensor:
+        packed = self.queries_keys_values(events)  # (N, 3E)
+        if packed.is_cpu:
             packed = packed.float()  # torch's fused attention in bfloat16 takes three times as long backwards there
-
-        def padded(values: Tensor) -> Tensor:  # (N, E) -> (B, heads, L, E / heads)
-            filled = values.new_zeros(rows * longest, values.shape[1]).index_copy(0, places, values)
-            return filled.view(rows, longest, self.n_heads, -1).transpose(1, 2)
-
-        queries, keys, values = map(padded, packed.chunk(3, dim=1))
-        with torch.autocast(device, enabled=False):
-            mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        return self.attended(mixed.transpose(1, 2).reshape(rows * longest, -1)[places])
+        return self.attended(causal.attend(packed, self.n_heads))
 
 
 class CausalEncoder(nn.Module):
@@ -93,15 +85,11 @@ class CausalEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, events: Tensor, offsets: Tensor) -> Tensor:
-        lengths = offsets.diff()
-        grid = len(lengths), max(1, int(lengths.max())) if len(lengths) else 1
-        rows = torch.repeat_interleave(lengths, output_size=events.shape[0])
-        order = torch.arange(events.shape[0], device=events.device) - offsets[rows]
-        places = rows * grid[1] + order
-        shift = len(self.positions) - lengths[rows] if self.from_newest else 0
+        causal = Causal(offsets, events.shape[0])
+        shift = len(self.positions) - causal.lengths[causal.rows] if self.from_newest else 0
         narrow = events.device.type == "cpu" and events.shape[1] < NARROW
         with torch.autocast("cpu", enabled=False) if narrow else contextlib.nullcontext():
-            states = self.dropout(events.float() + self.positions[order + shift])
+            states = self.dropout(events.float() + F.embedding(causal.order + shift, self.positions))
             for block in self.blocks:
-                states = block(states, places, grid)
+                states = block(states, causal)
             return self.norm(states.float())

@@ -72,6 +72,25 @@ def test_an_event_attends_to_itself_and_those_before_it(norm_first):
     torch.testing.assert_close(encoder(events(4), offsets()), expected)
 
 
+def test_gradients_of_many_events_repeat_to_the_bit_on_several_threads():
+    """Many events have the same place: no two threads may add to its gradient in whichever order they come."""
+    torch.manual_seed(0)
+    encoder = CausalEncoder(16, 4, n_blocks=1, n_heads=1, hidden_dim=16, dropout=0.2, norm_first=True, std=0.02)
+    many, places = torch.randn(8000, 16), torch.arange(2001) * 4
+
+    def gradients():
+        torch.manual_seed(1)
+        return torch.autograd.grad(encoder(many, places).square().sum(), list(encoder.parameters()))
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        first, *others = (gradients() for _ in range(5))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for again in others for one, other in zip(first, again, strict=True))
+
+
 def test_long_histories_are_attended_a_block_at_a_time(monkeypatch):
     layer, found = PrefixAttention(3), []
     targets = Jagged(torch.tensor([[n, 0] for n in (1, 2, 1, 3, 5)]), torch.tensor([0, 2, 2, 5, 5, 5]))

@@ -166,9 +166,9 @@ TRAPS = [
     ),
     Trap(
         "attention to later events",
-        "nn/transformer.py",
-        "is_causal=True",
-        "is_causal=False",
+        "nn/causal.py",
+        "            return compiled",
+        "            return compiled + packed.mean()",
         CONTRACT + "test_match_model_keeps_the_contract[knows_only_what_came_before-sasrec-0]",
     ),
     Trap(
