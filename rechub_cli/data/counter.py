@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from rechub_cli.data import ids
 from rechub_cli.data.vocabulary import Vocabulary
 from rechub_cli.errors import DataError
-from rechub_cli.kernels.text import TextIndex
+from rechub_cli.kernels.values import ValueIndex
 
 _SMALLEST_MERGE = 1 << 16
 _NO_DAY = -(2**31)  # of values whose day nobody wrote down
@@ -34,7 +34,7 @@ class Counter:
     days: np.ndarray | None = None
     _waiting: list[tuple[pa.Array, np.ndarray, np.ndarray | None]] = field(default_factory=list)
     _n_waiting: int = 0
-    _texts: TextIndex | None = None  # of the values held
+    _index: ValueIndex | None = None  # of the values held
 
     @classmethod
     def after(cls, vocabulary: Vocabulary | None, dated: bool) -> Counter:
@@ -50,7 +50,7 @@ class Counter:
     @property
     def nbytes(self) -> int:
         held = self._waiting if self.values is None else [(self.values, self.counts, self.days), *self._waiting]
-        table = 0 if self._texts is None else self._texts.slots.nbytes
+        table = 0 if self._index is None else self._index.slots.nbytes
         return table + sum(int(values.nbytes) + counts.nbytes for values, counts, _ in held)
 
     def add(self, values: pa.Array, counts: np.ndarray, column: str, days: np.ndarray | None = None) -> None:
@@ -98,14 +98,14 @@ class Counter:
     def _numbered(self, waiting: pa.Array) -> tuple[np.ndarray, int]:
         """The place of each value among those held, which grow by the new ones, and how many are held then.
 
-        In a compiled table where there is one; Arrow hashes all that is held anew.
+        In a compiled table where there is one; otherwise Arrow hashes all that is held anew.
         """
         held = waiting.slice(0, 0) if self.values is None else self.values
-        if self._texts is None:
-            self._texts = TextIndex.of(held)
-        if self._texts is not None:
-            codes = self._texts.add(waiting)
-            self.values = self._texts.known
+        if self._index is None:
+            self._index = ValueIndex.of(held)
+        if self._index is not None:
+            codes = self._index.add(waiting)
+            self.values = self._index.known
             return codes, len(self.values)
         encoded = pa.concat_arrays([held, waiting]).dictionary_encode()
         self.values = encoded.dictionary

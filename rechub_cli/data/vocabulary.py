@@ -15,7 +15,7 @@ from rechub_cli.data import ids
 from rechub_cli.data.stored import read_stored
 from rechub_cli.errors import RunFailed
 from rechub_cli.files import atomic
-from rechub_cli.kernels.text import TextIndex
+from rechub_cli.kernels.values import ValueIndex
 from rechub_cli.schema import FIRST_UNSEEN, MISSING
 
 _LARGE = 2  # times the values looked up: from here on a vocabulary is searched by sorted hashes
@@ -30,8 +30,8 @@ class Vocabulary:
     size: int
     oov_buckets: int = 1
     days: np.ndarray | None = None  # int32, per value, since 1970: when it was last met, where that is kept
-    _texts: TextIndex | None = field(default=None, repr=False, compare=False)
-    _index: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)  # sorted hashes, their places
+    _index: ValueIndex | None = field(default=None, repr=False, compare=False)
+    _hashes: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)  # sorted, and their places
     _digest: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -72,17 +72,17 @@ class Vocabulary:
     def _places(self, values: pa.Array) -> np.ndarray:
         """int32: where each value stands in the vocabulary, -1 where it does not.
 
-        Texts are found in a compiled table, where there is one. Otherwise Arrow hashes the whole vocabulary at each
+        They are found in a compiled table, where there is one. Otherwise Arrow hashes the whole vocabulary at each
         call. Where that is much larger than what is looked up, a binary search among sorted hashes, made once, is
         quicker; the values found are compared, so hashes may collide.
         """
         known = self.values.slice(0, self.size)
-        texts = self._texts = self._texts or (TextIndex.of(known) if len(known) else None)
-        if texts is not None:
-            return texts.places(values)
+        index = self._index = self._index or (ValueIndex.of(known) if len(known) else None)
+        if index is not None:
+            return index.places(values)
         hashes = order = None
         if self.size > _LARGE * len(values):
-            hashes, order = self._index = self._index or _sorted_hashes(known)
+            hashes, order = self._hashes = self._hashes or _sorted_hashes(known)
         if hashes is None or order is None:
             return pc.index_in(values, known).fill_null(-1).to_numpy(zero_copy_only=False)
         places = order[np.searchsorted(hashes, ids.stable_hash(values)).clip(max=self.size - 1)]
