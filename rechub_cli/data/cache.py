@@ -22,7 +22,7 @@ from rechub_cli.data.memory import tidied
 from rechub_cli.data.prefetch import prefetch
 from rechub_cli.data.tally import Tally
 from rechub_cli.errors import NoInput
-from rechub_cli.files import creating, sync_folder
+from rechub_cli.files import begin_writing, creating, sync_folder
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
@@ -141,11 +141,13 @@ class _Writer:
     def _write(self, name: str, data: np.ndarray) -> None:
         if data.size == 0:
             return
-        view = memoryview(data.data).cast("B")
+        view, file = memoryview(data.data).cast("B"), self.files[name]
         self.checksums[name][-1] = zlib.crc32(view, self.checksums[name][-1])
+        start = file.tell()
         with creating(self.folder):
             while len(view):
-                view = view[self.files[name].write(view) :]
+                view = view[file.write(view) :]
+        begin_writing(file, start, file.tell())
 
 
 def _remove(path: Path) -> None:

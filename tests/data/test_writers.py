@@ -186,3 +186,17 @@ def test_a_moment_that_the_format_cannot_hold_is_a_data_error_and_leaves_no_file
     ):
         writer.write(pa.table({"ts": beyond}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_numbers_are_compressed_and_vectors_are_not(tmp_path, beside):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(4000, dtype=np.float32)), 4)
+    columns = {"id": pa.array(range(1000)), "embedding": vectors}
+    if beside:  # a user's own lists: everything is compressed
+        columns["tags"] = pa.array([[1, 2]] * 1000)
+    with open_writer(str(tmp_path / "out.parquet")) as writer:
+        writer.write(pa.table(columns))
+    group = pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
+    codecs = {group.column(i).path_in_schema.split(".")[0]: group.column(i).compression for i in range(len(columns))}
+    assert codecs == dict.fromkeys(columns, "ZSTD") | ({} if beside else {"embedding": "UNCOMPRESSED"})
+    assert pq.read_table(tmp_path / "out.parquet").equals(pa.table(columns))
