@@ -22,12 +22,12 @@ LOOPS = {  # spec -> data set, rows, command
 def overhead(spec: str, place: Workplace, number: int) -> Results:
     dataset, rows, command = LOOPS[spec]
     data = place.dataset(dataset, "raw") / "train.parquet"
-    limit, epochs = ("--limit-rows", place.rows(rows)), ("--epochs", 2)  # of both sides the quicker epoch
+    limit, epochs = ("--limit-rows", place.rows(rows)), ("--epochs", 4)  # of both sides the quickest
     found: dict[str, dict[str, float]] = {}
     for title, precision in precisions().items():
         settings = {"trainer__precision": precision}
         done = ours.train(SPEEDS / f"{spec}.yaml", "--train", data, *limit, *epochs, command=command, **settings)
-        bare = place.inside("bare_loop", done["run"], data, *limit)
+        bare = place.inside("bare_loop", done["run"], data, *limit, *epochs)
         shutil.rmtree(done["run"].parent)
         found[title] = {
             "ratio": done["epoch_s"] / bare["epoch_s"],
