@@ -45,7 +45,7 @@ def test_the_example_keeps_the_contract(environment):
         environment, ROOT / "docs/plugins/rechub-nfm", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 passed" in done.stdout
+    assert "9 passed" in done.stdout
 
 
 def test_the_command_trains_with_the_example(environment, tmp_path):

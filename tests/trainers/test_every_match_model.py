@@ -41,7 +41,7 @@ def test_a_model_learns_from(entry, mode, monkeypatch, tmp_path):
         options = {"optimizer_params": {"lr": 0.03}, "catalogue": ITEMS, "seed": 1, "device": "cpu"}
         trainer = MatchTrainer(model.train(), mode=mode, negatives=negatives, **options)
         before = [parameter.detach().clone() for parameter in model.parameters()]
-        losses = [float(trainer.step(batch)[0]) for _ in range(8 if negatives == "in_batch" else 1)]
+        losses = [float(trainer.step(batch)[0]) for _ in range(16 if negatives == "in_batch" else 1)]
         assert np.isfinite(losses).all(), negatives
         assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)), negatives
         if negatives == "in_batch":  # the hardest change from step to step, and so may their loss

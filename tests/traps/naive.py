@@ -138,7 +138,7 @@ TRAPS = [
     Trap(
         "in-batch negatives that several interests cannot have",
         "trainers/retrieval.py",
-        "            users = self.model.select_interest(users, items[own]).float()  # type: ignore[operator]",
+        "            users = self.model.select_interest(users, F.embedding(own, items)).float()  # type: ignore[operator]",
         '            raise SpecError("two-dimensional vectors only")',
         "tests/trainers/test_every_match_model.py",
     ),
