@@ -138,8 +138,8 @@ TRAPS = [
     Trap(
         "in-batch negatives that several interests cannot have",
         "trainers/retrieval.py",
-        "            users = self.model.select_interest(users, F.embedding(own, items)).float()  # type: ignore[operator]",
-        '            raise SpecError("two-dimensional vectors only")',
+        "            users = self.model.select_interest(",
+        '            raise SpecError("two-dimensional vectors only")\n            (',
         "tests/trainers/test_every_match_model.py",
     ),
     Trap(
