@@ -158,11 +158,13 @@ def _parquet(sink: Any, schema: pa.Schema) -> Any:
     # Vectors hardly repeat: to look for values that do would take half of the time, and to compress them a sixth.
     vectors = [field.name for field in schema if pa.types.is_fixed_size_list(field.type)]
     others = [field for field in schema if field.name not in vectors]
-    if not vectors or any(pa.types.is_nested(field.type) for field in others):
-        return pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd")
-    flat: Any = [field.name for field in others]
-    codecs = dict.fromkeys(flat, "zstd") | {f"{name}.list.element": "none" for name in vectors}
-    return pyarrow.parquet.ParquetWriter(sink, schema, compression=codecs, use_dictionary=flat, write_statistics=flat)
+    repeating: Any = [field.name for field in others] if vectors else True
+    codecs: Any = "zstd"
+    if vectors and not any(pa.types.is_nested(field.type) for field in others):
+        codecs = dict.fromkeys(repeating, "zstd") | {f"{name}.list.element": "none" for name in vectors}
+    return pyarrow.parquet.ParquetWriter(
+        sink, schema, compression=codecs, use_dictionary=repeating, write_statistics=repeating
+    )
 
 
 _BINARY: dict[str, Callable[[Any, pa.Schema], Any]] = {
