@@ -8,6 +8,11 @@ def widths(text: str) -> list[int]:
     return [int(width) for width in text.split(",") if width]
 
 
+def cores() -> int:
+    """Those that this process may use, under `taskset` too."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def options(description: str, modes: list[str], models: list[str]) -> argparse.Namespace:
     """What the command line says.
 
@@ -42,5 +47,5 @@ def options(description: str, modes: list[str], models: list[str]) -> argparse.N
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     parser.add_argument("--format", default="parquet", help="of FuxiCTR's rows: parquet, or npz, its default")
     parser.add_argument("--warm", type=int, default=0, help="epochs before the one that loop times")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=cores())
     return parser.parse_args()
