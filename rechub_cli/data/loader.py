@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
 from itertools import accumulate, chain, islice, pairwise
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
 
 WINDOW_BLOCKS = 4
-_SPARE = 4  # batches that are ready ahead of the model
+_SPARE = 4  # batches that a StreamLoader has ready ahead of the model
+# What is made in one go: what Python does for each batch takes its lock from the training.
+_TOGETHER, _MANY = 1 << 14, 64  # rows, and batches
 
 
 class Loader:
@@ -59,17 +62,17 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         epoch, step = self._epoch, self._step
         self._epoch, self._step = epoch + 1, 0
-        return prefetch(self._batches(epoch, step), _SPARE)
+        return _one_by_one(prefetch(self._batches(epoch, step)))
 
-    def _batches(self, epoch: int, step: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, step: int) -> Iterator[list[Batch]]:
         layout = self.blocks.layout
         sizes = [self.batch_size] * self.steps
         sizes[-1] = self.rows - self.batch_size * (self.steps - 1)
         skip = step * self.batch_size
-        sizes = sizes[step:]
-        if not sizes:
+        groups = _groups(sizes[step:])
+        if not groups:
             return
-        wanted = sizes.pop(0)
+        wanted = sum(groups[0])
         parts: list[Block] = []
         with self.blocks.reader() as reader:
             buffer = np.empty((min(WINDOW_BLOCKS * BLOCK_ROWS, self.rows), layout.width), np.int32)
@@ -89,11 +92,11 @@ class Loader:
                     at += len(part)
                     wanted -= len(part)
                     if wanted == 0:
-                        yield join(layout, parts)
+                        yield _split(join(layout, parts), groups.pop(0))
                         parts = []
-                        if not sizes:
+                        if not groups:
                             return
-                        wanted = sizes.pop(0)
+                        wanted = sum(groups[0])
 
     def _windows(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
         """Runs of rows (start, stop), each inside one block; a window's runs are read together."""
@@ -121,6 +124,27 @@ class Loader:
     def _random(self, epoch: int, purpose: int, number: int, shared: bool = False) -> np.random.Generator:
         own = () if shared else (self.rank, self.world)
         return np.random.default_rng([self.seed % 2**63, epoch, purpose, number, *own])
+
+
+def _groups(sizes: list[int]) -> list[list[int]]:
+    """Sizes of batches that are made together, in their order."""
+    groups: list[list[int]] = []
+    for size in sizes:
+        if groups and len(groups[-1]) < _MANY and sum(groups[-1]) + size <= _TOGETHER:
+            groups[-1].append(size)
+        else:
+            groups.append([size])
+    return groups
+
+
+def _one_by_one(groups: Generator[list[Batch], None, None]) -> Iterator[Batch]:
+    with contextlib.closing(groups):
+        for batches in groups:
+            yield from batches
+
+
+def _split(batch: Batch, sizes: list[int]) -> list[Batch]:
+    return [batch.slice(stop - size, stop) for stop, size in zip(accumulate(sizes), sizes, strict=True)]
 
 
 def _read(reader: BlockReader, window: list[tuple[int, int]], rows: np.ndarray, held: dict[str, np.ndarray]) -> Block:
