@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from functools import partial
 
 import ours
 from harness.machine import precisions
@@ -27,11 +27,8 @@ def overhead(spec: str, place: Workplace, number: int) -> Results:
     limit = ("--limit-rows", place.rows(rows))
     found: dict[str, dict[str, float]] = {}
     for title, precision in precisions().items():
-
-        def train(precision: str = precision) -> dict[str, Any]:
-            given = ("--train", data, *limit, "--epochs", EPOCHS)
-            return ours.train(SPEEDS / f"{spec}.yaml", *given, command=command, trainer__precision=precision)
-
+        given = ("--train", data, *limit, "--epochs", EPOCHS)
+        train = partial(ours.train, SPEEDS / f"{spec}.yaml", *given, command=command, trainer__precision=precision)
         before = train()
         bare = place.inside("bare_loop", before["run"], data, *limit, "--epochs", 2 * EPOCHS)
         after = train()
