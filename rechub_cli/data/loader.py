@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from rechub_cli.batch import Batch
-from rechub_cli.data.batches import join
+from rechub_cli import process
+from rechub_cli.apart import Tell, apart
 from rechub_cli.data.block import Block, RowEncoder, concatenate, take
 from rechub_cli.data.blocks import BLOCK_ROWS, BlockReader, Blocks
 from rechub_cli.data.fit import CHUNK_ROWS
@@ -20,10 +20,12 @@ from rechub_cli.data.tally import Tally
 from rechub_cli.errors import DataError
 
 if TYPE_CHECKING:
+    from rechub_cli.batch import Batch
     from rechub_cli.data.chunk import Rows
 
 WINDOW_BLOCKS = 4
 _SPARE = 4  # batches that a StreamLoader has ready ahead of the model
+_BEGUN = 160 << 20  # bytes of encoded rows that may wait for a model that is still being loaded
 # What is made in one go: what Python does for each batch takes its lock from the training.
 _TOGETHER, _MANY = 1 << 14, 64  # rows, and batches
 
@@ -65,6 +67,8 @@ class Loader:
         return _one_by_one(prefetch(self._batches(epoch, step)))
 
     def _batches(self, epoch: int, step: int) -> Iterator[list[Batch]]:
+        from rechub_cli.data.batches import join
+
         layout = self.blocks.layout
         sizes = [self.batch_size] * self.steps
         sizes[-1] = self.rows - self.batch_size * (self.steps - 1)
@@ -167,6 +171,9 @@ def _read(reader: BlockReader, window: list[tuple[int, int]], rows: np.ndarray, 
     return Block(layout, rows, values)
 
 
+_Encoded = tuple[Block, pa.Table | None]  # some rows, and their columns to keep
+
+
 class StreamLoader:
     """Rows encoded as they are read, without a cache: ``(Batch, the kept columns)``.
 
@@ -190,6 +197,7 @@ class StreamLoader:
         self.keep, self.labels, self.shuffle, self.seed = list(keep), labels, shuffle, seed
         self.met = Tally()  # so far, in this iteration
         self._epoch, self._step = 0, 0
+        self._begun: Generator[_Encoded] | None = None
 
     def __len__(self) -> int:
         """Steps of a whole epoch; TypeError where only reading would tell."""
@@ -218,20 +226,39 @@ class StreamLoader:
         epoch, step = self._epoch, self._step
         self._epoch, self._step = epoch + 1, 0
         self.met = Tally()
-        return prefetch(islice(self._batches(epoch), step, None), _SPARE)
+        blocks, self._begun = self._begun or self._encoded(), None
+        return prefetch(islice(self._batches(epoch, blocks), step, None), _SPARE)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Batch, pa.Table | None]]:
-        layout, size = self.encoder.layout(self.labels), self.batch_size
+    def begin(self) -> None:
+        """Read and encode from now on what the next iteration gives, while a model is loaded: see ``apart``."""
+
+        def work(_: Tell) -> Generator[_Encoded]:
+            process.keep_memory()
+            for block, kept in self._encoded():  # a slice would travel with all of its table
+                yield block, None if kept is None else kept.take(np.arange(len(kept)))
+
+        self._begun = apart(work, lambda: None, ahead=_BEGUN)
+
+    def _encoded(self) -> Generator[_Encoded]:
         columns = [*self.encoder.columns, *(self.encoder.label_columns if self.labels else []), *self.keep]
+        for chunk in self.source.tables(list(dict.fromkeys(columns)), CHUNK_ROWS):
+            kept = chunk.table.select(self.keep) if self.keep else None
+            yield self.encoder.encode(chunk, labels=self.labels), kept
+
+    def _batches(self, epoch: int, blocks: Iterator[_Encoded]) -> Iterator[tuple[Batch, pa.Table | None]]:
+        from rechub_cli.data.batches import join
+
+        layout, size = self.encoder.layout(self.labels), self.batch_size
         enough = size + min(size, 2)  # rows in sight when a batch is made, so that no single row is left for the last
         random = np.random.default_rng([self.seed % 2**63, epoch])
-        waiting: tuple[Block, pa.Table] | None = None
-        for chunk in chain(self.source.tables(list(dict.fromkeys(columns)), CHUNK_ROWS), [None]):
-            if chunk is not None:
-                block, table = self.encoder.encode(chunk, labels=self.labels), chunk.table.select(self.keep)
+        waiting: _Encoded | None = None
+        for found in chain(blocks, [None]):
+            if found is not None:
+                block, table = found
                 self.met.add(block)
                 if waiting is not None:
-                    block, table = concatenate([waiting[0], block]), pa.concat_tables([waiting[1], table])
+                    block = concatenate([waiting[0], block])
+                    table = pa.concat_tables([waiting[1], table]) if table is not None else None
             elif waiting is not None:
                 block, table = waiting
             else:
@@ -239,16 +266,16 @@ class StreamLoader:
             order, starts, at = np.arange(len(block)), block.starts(), 0
             if self.shuffle:
                 order = random.permutation(order)
-            reserve = WINDOW_BLOCKS * BLOCK_ROWS if self.shuffle and chunk is not None else 0
+            reserve = WINDOW_BLOCKS * BLOCK_ROWS if self.shuffle and found is not None else 0
             while len(order) - at >= enough + reserve:
                 taken = order[at : at + size]
                 yield join(layout, [take(block, starts, taken)]), self._kept(table, taken)
                 at += size
-            waiting = take(block, starts, order[at:]), table.take(order[at:])
+            waiting = take(block, starts, order[at:]), None if table is None else table.take(order[at:])
         if waiting is not None and len(waiting[0]):
-            yield join(layout, [waiting[0]]), waiting[1] if self.keep else None
+            yield join(layout, [waiting[0]]), waiting[1]
 
-    def _kept(self, table: pa.Table, rows: np.ndarray) -> pa.Table | None:
-        if not self.keep:
+    def _kept(self, table: pa.Table | None, rows: np.ndarray) -> pa.Table | None:
+        if table is None:
             return None
         return table.take(rows) if self.shuffle else table.slice(rows[0], len(rows))

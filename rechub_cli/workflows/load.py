@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.data.interactions import Interactions
     from rechub_cli.data.join import LookUp
+    from rechub_cli.schema import Schema
     from rechub_cli.spec.model import Join, Spec
     from rechub_cli.trainers.scoring import Scorer
 
@@ -37,10 +39,17 @@ class Trained:
     run: Run
     spec: Spec
     encoder: Encoder
-    model: nn.Module
-    scorer: Scorer
+    opened: Callable[[], tuple[nn.Module, Scorer]]  # by the first who asks, who imports torch
     catalogue: Catalogue | None = None  # of a retrieval model
     interactions: Interactions | None = None  # of a retrieval model: what each user had in train and valid
+
+    @property
+    def model(self) -> nn.Module:
+        return self.opened()[0]
+
+    @property
+    def scorer(self) -> Scorer:
+        return self.opened()[1]
 
     def predict(self, table: pa.Table | pd.DataFrame, batch_size: int = 8192) -> np.ndarray:
         """Scores of raw rows, in their order, as ``rechub predict`` writes them.
@@ -186,6 +195,13 @@ def load(run: str | os.PathLike[str], *, device: str = "auto", plugin: bool = Fa
 
 def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events, stop: Stop) -> Trained:
     """As ``load``; a loop over its scores ends when ``stop`` is asked to."""
+    trained = open_run(path, device=device, plugin=plugin, events=events, stop=stop)
+    trained.opened()
+    return trained
+
+
+def open_run(path: Path, *, device: str | None, plugin: bool, events: Events, stop: Stop) -> Trained:
+    """As ``open_trained``, without the model, which raises what it raises when it is first asked for."""
     run = Run.open(path)
     path = run.path
     if run.info.get("status") == "running":
@@ -198,13 +214,8 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
     check_plugins(run, spec, plugin)
 
     from rechub_cli.data.encoder import Encoder
-    from rechub_cli.run import RunWatcher, read_checkpoint
-    from rechub_cli.trainers import runtime
-    from rechub_cli.trainers.scoring import Scorer
     from rechub_cli.workflows.history import with_history
-    from rechub_cli.workflows.rebuild import rebuild
 
-    runtime.prepare()
     if not (path / "encoder").is_dir():
         raise NoInput(f"{path / 'encoder'} is missing: the run is incomplete; restore it or train again")
     try:
@@ -212,13 +223,10 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
     except RunFailed as error:
         raise DataError(str(error)) from error
     encoder = with_history(encoder, path)
-    model = rebuild(spec, encoder.schema, read_checkpoint(path, "best"), path)
-    where = runtime.find_device(device or spec.trainer.device)
-    model.to(where).eval()
-    watcher = RunWatcher(events, stop)
-    scorer = Scorer(where, encoder.schema.tasks, True, spec.trainer.precision, watcher)
+    schema = encoder.schema
+    opened = functools.cache(lambda: open_model(run, spec, schema, device, events, stop))
     if run.info.get("command") != "train-match":
-        return Trained(run, spec, encoder, model, scorer)
+        return Trained(run, spec, encoder, opened)
     from rechub_cli.data.catalogue import Catalogue
     from rechub_cli.data.interactions import Interactions
 
@@ -227,7 +235,23 @@ def open_trained(path: Path, *, device: str | None, plugin: bool, events: Events
         interactions = Interactions.load(path / "interactions.parquet", catalogue)
     except RunFailed as error:
         raise DataError(str(error)) from error
-    return Trained(run, spec, encoder, model, scorer, catalogue, interactions)
+    return Trained(run, spec, encoder, opened, catalogue, interactions)
+
+
+def open_model(
+    run: Run, spec: Spec, schema: Schema, device: str | None, events: Events, stop: Stop
+) -> tuple[nn.Module, Scorer]:
+    """The run's best weights, and what calls them."""
+    from rechub_cli.run import RunWatcher, read_checkpoint
+    from rechub_cli.trainers import runtime
+    from rechub_cli.trainers.scoring import Scorer
+    from rechub_cli.workflows.rebuild import rebuild
+
+    runtime.prepare()
+    model = rebuild(spec, schema, read_checkpoint(run.path, "best"), run.path)
+    where = runtime.find_device(device or spec.trainer.device)
+    model.to(where).eval()
+    return model, Scorer(where, schema.tasks, True, spec.trainer.precision, RunWatcher(events, stop))
 
 
 def stored_spec(run: Run) -> Spec:

@@ -13,7 +13,7 @@ from rechub_cli.run.signals import Stop
 from rechub_cli.workflows import ranking
 from rechub_cli.workflows.drift import NOTHING, Allowed, Drift, check_drift
 from rechub_cli.workflows.fitting import blaming_foreign
-from rechub_cli.workflows.load import Trained, open_trained
+from rechub_cli.workflows.load import Trained, open_run
 from rechub_cli.workflows.newdata import (
     check_columns,
     check_request,
@@ -79,10 +79,8 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     if request.output != "-":
         check_target(Path(request.output), request.overwrite)
     stop.events = events
-    trained = open_trained(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
+    trained = open_run(Path(request.run), device=request.device, plugin=request.plugin, events=events, stop=stop)
     request.allowed.check(trained)
-    if request.gates:
-        ask_for_gates(trained)
     source = open_data(trained, data, request.input_format)
     trained = with_newer(trained, request.history, request.input_format)
     scoring: Scoring = ranking.PairScores(trained) if trained.catalogue is not None else RowScores(trained)
@@ -98,10 +96,14 @@ def predict(request: PredictRequest, events: Events, stop: Stop, stdout: IO[byte
     from rechub_cli.data.writers import open_writer
     from rechub_cli.workflows.scoring import no_rows
 
-    prepare_threads(request.threads)
     rows = limited(source, request.limit_rows)
     total = rows.count_rows()
     loader = scoring.loader(rows, request.batch_size or 8192, request.keep)
+    if source.seekable:
+        loader.begin()
+    prepare_threads(request.threads)
+    if request.gates:
+        ask_for_gates(trained)
     done = 0
     with (
         blaming_foreign(trained.model, trained.spec, "scoring"),

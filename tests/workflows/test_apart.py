@@ -171,3 +171,90 @@ except Exception as error:
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (ended.stdout, ended.stderr) == ("RunFailed Odd: mist at 7\n", "")
+
+
+@pytest.fixture(scope="module")
+def run(place):
+    call = ["train-ctr", "spec.yaml", "--limit-rows", "20000", "--seed", "1", "-o", "scored/run"]
+    subprocess.run([sys.executable, "-m", "rechub_cli", *call], cwd=place, check=True, stdout=subprocess.DEVNULL)
+    return "scored/run"
+
+
+def predict(place, run, data, output):
+    call = ["predict", run, "--data", data, "--keep", "user", "--keep", "price", "-o", output, "--log-format", "json"]
+    command = [sys.executable, "-m", "rechub_cli", *call]
+    return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_scores_of_rows_read_apart_are_those_of_one_process(place, run):
+    other = "import sys, torch; from rechub_cli.cli.app import main; sys.argv[0] = 'rechub'; main()"
+    call = ["predict", run, "--data", "log.parquet", "--keep", "user", "--keep", "price", "-o"]
+    for how in (["-m", "rechub_cli", *call, "apart.parquet"], ["-c", other, *call, "together.parquet"]):
+        subprocess.run([sys.executable, *how], cwd=place, check=True, stdout=subprocess.DEVNULL)
+    found, log = pq.read_table(place / "apart.parquet"), pq.read_table(place / "log.parquet")
+    assert found.equals(pq.read_table(place / "together.parquet"))
+    assert found.select(["user", "price"]).equals(log.select(["user", "price"]))
+
+
+def test_a_fault_in_rows_read_apart_is_told_as_the_commands_own(place, run):
+    lines = (f"{i % 7},{i % 5},{'dear' if i == 90_000 else i}" for i in range(100_000))
+    (place / "bad.csv").write_text("\n".join(["user,item,price", *lines]))
+    with predict(place, run, "bad.csv", "bad-scores.parquet") as process:
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode == 65, err
+    assert "price" in err
+    assert "Traceback" not in err
+    assert not (place / "bad-scores.parquet").exists()
+
+
+def test_a_reader_that_was_killed_leaves_no_scores(place, run):
+    with predict(place, run, "log.parquet", "lost.parquet") as process:
+        os.kill(reader_of(process), signal.SIGKILL)
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, err
+    assert "Killed" in err
+    assert "Traceback" not in err
+    assert not list(place.glob("lost.parquet*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_reader_ends_with_the_scoring(place, run, number, code):
+    with predict(place, run, "log.parquet", "ended.parquet") as process:
+        reader = reader_of(process)
+        process.send_signal(number)
+        assert process.wait(60) == code
+    assert gone(reader)
+    assert not (place / "ended.parquet").exists()
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_reader(place, run):
+    kept = place / run / "checkpoints"
+    kept.rename(place / "elsewhere")
+    try:
+        with predict(place, run, "log.parquet", "none.parquet") as process:
+            err = process.communicate(timeout=60)[1]
+    finally:
+        (place / "elsewhere").rename(kept)
+    assert process.returncode == 66, err
+    assert "Traceback" not in err
+
+
+def test_it_works_ahead_by_so_many_bytes_and_no_more():
+    script = """
+import os, time
+from rechub_cli.apart import apart
+
+def work(told):
+    for number in range(20):
+        os.write(w, b".")
+        yield bytes(1_000_000)
+
+r, w = os.pipe()
+items = apart(work, print, ahead=3_000_000)
+time.sleep(0.5)
+made = len(os.read(r, 100))
+taken = sum(len(item) for item in items)
+print(made, taken, len(os.read(r, 100)))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("3 20000000 17\n", "")
