@@ -12,7 +12,6 @@ import contextlib
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from prepared import report
 
 import torch  # isort: skip
@@ -20,11 +19,12 @@ import torch.nn.functional as F
 
 from rechub_cli import load
 from rechub_cli.data.loader import StreamLoader
+from rechub_cli.data.source import Source
 from rechub_cli.optim.build import build_optimizers
 from rechub_cli.optim.names import optimizer
 from rechub_cli.trainers import runtime
 from rechub_cli.workflows.fitting import build_model
-from rechub_cli.workflows.tables import TableRows
+from rechub_cli.workflows.sources import limited
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("run", type=Path)
@@ -36,12 +36,11 @@ a = parser.parse_args()
 
 trained = load(a.run, device="cpu")
 wanted = trained.spec.trainer
-table = pq.read_table(a.data)
-rows = TableRows(table if a.limit_rows is None else table.slice(0, a.limit_rows))
+runtime.prepare_training()  # before rows take the memory that steps are to lie in
+rows = limited(Source.open([a.data], base=Path()), a.limit_rows)
 batches = [
     batch.to(a.device) for batch, _ in StreamLoader(rows, trained.encoder, wanted.batch_size, labels=True, shuffle=True)
 ]
-runtime.prepare_training()
 runtime.set_seed(wanted.seed)
 model = build_model(trained.spec, trained.encoder.schema, a.run).to(a.device)
 optimizers = build_optimizers(
