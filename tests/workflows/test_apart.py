@@ -251,8 +251,15 @@ def work(told):
 
 r, w = os.pipe()
 items = apart(work, print, ahead=3_000_000)
-time.sleep(0.5)
-made = len(os.read(r, 100))
+made = 0
+while made < 3:
+    made += len(os.read(r, 100))
+time.sleep(0.3)  # in which it could do more
+os.set_blocking(r, False)
+try:
+    made += len(os.read(r, 100))
+except BlockingIOError:
+    pass
 taken = sum(len(item) for item in items)
 print(made, taken, len(os.read(r, 100)))
 """
