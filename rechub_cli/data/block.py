@@ -81,6 +81,19 @@ class Layout:
         return slice(self.lengths.stop, self.lengths.stop + 2 * self.target)
 
     @cached_property
+    def parts(self) -> tuple[slice, ...]:
+        """All of them, from left to right."""
+        return (
+            *(self.sparse, self.dense, self.labels, self.weights),
+            *(self.own_weights, self.groups, self.lengths, self.targets),
+        )
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Columns of each part."""
+        return tuple(part.stop - part.start for part in self.parts)
+
+    @cached_property
     def width(self) -> int:
         return self.targets.stop
 
@@ -144,10 +157,10 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
     return out
 
 
-def gather(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def gather(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, threads: int = 1) -> np.ndarray:
     """``values[s : s + l]`` for each start and length, one after the other."""
     offsets = offsets_of(lengths)
-    compiled = lists.gather(values, starts, offsets)
+    compiled = lists.gather(values, starts, offsets, threads)
     if compiled is not None:
         return compiled
     places = np.arange(offsets[-1])

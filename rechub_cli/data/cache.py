@@ -79,7 +79,7 @@ def _build(folder: Path, rows: Rows, encoder: RowEncoder, progress: Callable[[in
     with contextlib.ExitStack() as stack:
         writer = _Writer(folder, encoder, stack)
         chunks = tidied(rows.tables(columns=columns, rows=CHUNK_ROWS))
-        blocks = prefetch(map(encoder.encode, chunks), 1)  # one is encoded while another is written
+        blocks = prefetch(map(encoder.encode, chunks))  # one is encoded while another is written
         for block in stack.enter_context(contextlib.closing(blocks)):
             writer.add(block)
             if progress:

@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 WINDOW_BLOCKS = 4
 _SPARE = 4  # batches that a StreamLoader has ready ahead of the model
 _BEGUN = 160 << 20  # bytes of encoded rows that may wait for a model that is still being loaded
-# What is made in one go: what Python does for each batch takes its lock from the training.
-_TOGETHER, _MANY = 1 << 14, 64  # rows, and batches
+_TOGETHER, _MANY = 1 << 14, 64  # rows, and batches, that are made in one go
 
 
 class Loader:
-    """The rows of a cache as Batches of ``batch_size``, read ahead by one thread.
+    """The rows of a cache as Batches of ``batch_size``; one thread reads ahead.
 
     The order of an epoch depends on (seed, epoch, rank, world) only: blocks in random order, each rank its own
     share of them, rows shuffled within windows of four blocks. Every rank gets the same number of steps. The last
@@ -62,45 +61,63 @@ class Loader:
         self._epoch, self._step = epoch, step
 
     def __iter__(self) -> Iterator[Batch]:
+        """Made by the thread that asks for them, with its others: one beside these would take a core from a model."""
+        return _one_by_one(self._made())
+
+    def ahead(self) -> Iterator[Batch]:
+        """The same, made ahead by a thread, for a model that computes elsewhere."""
+        return _one_by_one(prefetch(self._made()))
+
+    def _made(self) -> Generator[list[Batch], None, None]:
         epoch, step = self._epoch, self._step
         self._epoch, self._step = epoch + 1, 0
-        return _one_by_one(prefetch(self._batches(epoch, step)))
+        return self._batches(epoch, step)
 
-    def _batches(self, epoch: int, step: int) -> Iterator[list[Batch]]:
-        from rechub_cli.data.batches import join
+    def _batches(self, epoch: int, step: int) -> Generator[list[Batch], None, None]:
+        import torch
 
-        layout = self.blocks.layout
+        from rechub_cli.data.batches import join, pick
+
         sizes = [self.batch_size] * self.steps
         sizes[-1] = self.rows - self.batch_size * (self.steps - 1)
-        skip = step * self.batch_size
         groups = _groups(sizes[step:])
         if not groups:
             return
-        wanted = sum(groups[0])
         parts: list[Block] = []
+        with contextlib.closing(prefetch(self._shuffled(epoch, step * self.batch_size), 1)) as windows:
+            block, starts, order = next(windows)
+            for group in groups:
+                wanted = sum(group)
+                while len(order) < wanted:
+                    parts.append(take(block, starts, order))
+                    wanted -= len(order)
+                    block, starts, order = next(windows)
+                chosen, order = order[:wanted], order[wanted:]
+                if parts:
+                    batch, parts = join(self.blocks.layout, [*parts, take(block, starts, chosen)]), []
+                else:
+                    batch = pick(block, starts, chosen, torch.get_num_threads())
+                yield _split(batch, group)
+
+    def _shuffled(self, epoch: int, skip: int) -> Iterator[tuple[Block, dict[str, np.ndarray], np.ndarray]]:
+        """Each window's rows, where their values start, and the order of those that are left after ``skip`` rows.
+
+        A window lies where the one before the last did.
+        """
+        layout = self.blocks.layout
+        room = min(WINDOW_BLOCKS * BLOCK_ROWS, self.rows), layout.width
+        buffers: list[tuple[np.ndarray, dict[str, np.ndarray]]] = [(np.empty(room, np.int32), {}) for _ in range(2)]
         with self.blocks.reader() as reader:
-            buffer = np.empty((min(WINDOW_BLOCKS * BLOCK_ROWS, self.rows), layout.width), np.int32)
-            held: dict[str, np.ndarray] = {}  # values of a window, whose memory the next one takes
             for number, window in enumerate(self._windows(epoch)):
                 n = sum(stop - start for start, stop in window)
                 if skip >= n:
                     skip -= n
                     continue
-                block = _read(reader, window, buffer[:n], held)
-                starts = block.starts()
+                rows, held = buffers[number % 2]
+                block = _read(reader, window, rows[:n], held)
                 order = self._random(epoch, 1, number).permutation(n) if self.shuffle else np.arange(n)
-                at, skip = skip, 0
-                while at < n:
-                    part = take(block, starts, order[at : at + wanted])
-                    parts.append(part)
-                    at += len(part)
-                    wanted -= len(part)
-                    if wanted == 0:
-                        yield _split(join(layout, parts), groups.pop(0))
-                        parts = []
-                        if not groups:
-                            return
-                        wanted = sum(groups[0])
+                yield block, block.starts(), order[skip:]
+                skip = 0
 
     def _windows(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
         """Runs of rows (start, stop), each inside one block; a window's runs are read together."""
@@ -246,7 +263,7 @@ class StreamLoader:
             yield self.encoder.encode(chunk, labels=self.labels), kept
 
     def _batches(self, epoch: int, blocks: Iterator[_Encoded]) -> Iterator[tuple[Batch, pa.Table | None]]:
-        from rechub_cli.data.batches import join
+        from rechub_cli.data.batches import join, pick
 
         layout, size = self.encoder.layout(self.labels), self.batch_size
         enough = size + min(size, 2)  # rows in sight when a batch is made, so that no single row is left for the last
@@ -269,7 +286,7 @@ class StreamLoader:
             reserve = WINDOW_BLOCKS * BLOCK_ROWS if self.shuffle and found is not None else 0
             while len(order) - at >= enough + reserve:
                 taken = order[at : at + size]
-                yield join(layout, [take(block, starts, taken)]), self._kept(table, taken)
+                yield pick(block, starts, taken, 1), self._kept(table, taken)
                 at += size
             waiting = take(block, starts, order[at:]), None if table is None else table.take(order[at:])
         if waiting is not None and len(waiting[0]):

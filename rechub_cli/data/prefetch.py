@@ -15,30 +15,21 @@ _PATIENCE = 10  # seconds
 def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """The same items, made up to ``depth`` ahead by a thread; an error is raised where its item would have come.
 
-    The thread ends promptly when the consumer stops: at exhaustion, ``close()``, or an error of its own. One that is
-    stuck in a read is left behind after a while; it cannot keep the process alive.
+    While the consumer works on an item, no more than ``depth`` later ones are made: an item may lie where the one
+    ``depth`` + 1 before it did. The thread ends promptly when the consumer stops: at exhaustion, ``close()``, or an
+    error of its own. One that is stuck in a read is left behind after a while; it cannot keep the process alive.
     """
-    ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
+    ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    free = threading.Semaphore(depth)
     stopped = threading.Event()
-
-    def put(item: object) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.05)
-                return True
-            except queue.Full:
-                continue
-        return False
 
     def work() -> None:
         iterator = iter(items)
         try:
-            for item in iterator:
-                if not put((item, None)):
-                    return
-            put((_END, None))
+            while free.acquire() and not stopped.is_set():
+                ready.put((next(iterator, _END), None))
         except BaseException as error:
-            put((None, error))
+            ready.put((None, error))
         finally:
             close = getattr(iterator, "close", None)
             if close is not None:
@@ -53,7 +44,9 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
                 raise error
             if item is _END:
                 return
+            free.release()
             yield item
     finally:
         stopped.set()
+        free.release()
         thread.join(_PATIENCE)

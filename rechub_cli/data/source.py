@@ -164,7 +164,7 @@ class Source:
             raise DataError(f"{self.files[0].name} has no column {missing[0]!r}; there are: {self._listed()}")
         condition = self._filter(self.schema)
         self.stats = Stats()
-        return prefetch(self._read(names, rows, condition, self.stats), depth=1)
+        return prefetch(self._read(names, rows, condition, self.stats))
 
     def _read(self, names: list[str], rows: int, condition: Filter | None, stats: Stats) -> Iterator[Chunk]:
         needed = list(dict.fromkeys([*names, *(condition.columns if condition else ())]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -167,13 +167,13 @@ class Loop:
             )
         return self._mean_loss()
 
-    def _rest(self, loader: Iterable[Any]) -> Iterator[Any]:
+    def _rest(self, loader: Iterable[Any]) -> Iterable[Any]:
         """The batches of the current epoch that are not trained yet."""
         position = getattr(loader, "set_position", None)
         if position is None:
             return itertools.islice(iter(loader), self.at.epoch_step, None)
         position(self.at.epoch, self.at.epoch_step)
-        return iter(loader)
+        return loader
 
     def _mean_loss(self) -> float:
         mean = self.loss_sum.item() / max(self.at.epoch_rows, 1)

@@ -8,17 +8,20 @@ from typing import Any
 import torch
 
 from rechub_cli.batch import Batch
+from rechub_cli.data.loader import Loader
 
 
 def to_device(items: Iterable[Any], device: torch.device) -> Iterator[Any]:
     """The items of a loader; on a GPU their Batch is there already when it is asked for.
 
-    The copy of a batch, from page-locked memory and on a stream of its own, runs while the one before it is worked on.
-    Whatever is no Batch, or ``(Batch, carried)``, passes as it is.
+    It is made ahead, where the loader can do so, and its copy, from page-locked memory and on a stream of its own, runs
+    while the one before it is worked on. Whatever is no Batch, or ``(Batch, carried)``, passes as it is.
     """
     if device.type != "cuda":
         yield from items
         return
+    if isinstance(items, Loader):
+        items = items.ahead()
     copies = torch.cuda.Stream(device)
     before: tuple[Any, torch.cuda.Event] | None = None
     for item in items:

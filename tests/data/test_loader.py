@@ -15,6 +15,7 @@ from rechub_cli.data.cache import build_or_open
 from rechub_cli.data.encoder import Encoder
 from rechub_cli.data.loader import Loader, StreamLoader
 from rechub_cli.errors import DataError
+from rechub_cli.kernels import lists
 
 FEATURES = {"row": {"type": "dense", "transform": "none"}, "a": {"type": "sparse"}, "h": {"type": "sequence"}}
 
@@ -177,6 +178,18 @@ def test_ranks_share_all_rows_and_make_the_same_number_of_steps(cached: Any, wor
 def test_fewer_rows_than_ranks_is_refused(cached: Any) -> None:
     with pytest.raises(DataError, match="3 rows cannot be shared by 4 processes"):
         Loader(cached(3), 2, shuffle=True, rank=0, world=4)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_are_the_same_whoever_makes_them(cached: Any, monkeypatch: pytest.MonkeyPatch, shuffle: bool) -> None:
+    blocks = cached(5 * BLOCK_ROWS + 2)  # two windows, with batches of both
+    made = list(Loader(blocks, 1000, shuffle=shuffle))
+    ahead = list(Loader(blocks, 1000, shuffle=shuffle).ahead())
+    monkeypatch.setattr(lists, "_loops", lambda: None)
+    plain = list(Loader(blocks, 1000, shuffle=shuffle))
+    for others in (ahead, plain):
+        assert len(others) == len(made)
+        assert all(same(one, other) for one, other in zip(made, others, strict=True))
 
 
 def test_the_thread_ends_when_the_consumer_stops(cached: Any) -> None:

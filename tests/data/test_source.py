@@ -284,6 +284,21 @@ def test_prefetch_raises_an_error_where_its_item_would_have_come():
         next(ahead)
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_prefetch_makes_no_more_items_than_it_may(depth):
+    made = []
+
+    def items():
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    for number in prefetch(items(), depth):
+        threading.Event().wait(0.01)  # time enough to make more
+        assert number < len(made) <= number + 1 + depth
+    assert made == list(range(10))
+
+
 def test_names_in_messages_are_those_the_user_wrote(tmp_path):
     outside = tmp_path / "elsewhere" / "b.csv"
     outside.parent.mkdir()
