@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rechub_cli.batch import Batch, Jagged
+from rechub_cli.data.loader import Loader
 from rechub_cli.trainers.transfer import to_device
 
 
@@ -66,6 +67,16 @@ def test_the_next_copy_starts_before_a_batch_is_worked_on(monkeypatch):
         *("copy 2", "wait", "keep 1", "work"),
         *("wait", "keep 2", "work", "wait", "work"),
     ]
+
+
+def test_a_cache_makes_its_batches_ahead_for_a_gpu_alone(monkeypatch):
+    FakeStreams(monkeypatch)
+    here, ahead = list(batches()), list(batches())
+    monkeypatch.setattr(Loader, "__iter__", lambda loader: iter(here))
+    monkeypatch.setattr(Loader, "ahead", lambda loader: iter(ahead))
+    loader = object.__new__(Loader)
+    assert all(a is b for a, b in zip(to_device(loader, torch.device("cuda")), ahead, strict=True))
+    assert all(a is b for a, b in zip(to_device(loader, torch.device("cpu")), here, strict=True))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
