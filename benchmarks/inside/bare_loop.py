@@ -18,8 +18,8 @@ import torch  # isort: skip
 import torch.nn.functional as F
 
 from rechub_cli import load
-from rechub_cli.data.loader import StreamLoader
 from rechub_cli.data.source import Source
+from rechub_cli.data.stream_loader import StreamLoader
 from rechub_cli.optim.build import build_optimizers
 from rechub_cli.optim.names import optimizer
 from rechub_cli.trainers import runtime

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from rechub_cli.data.chunk import Rows
-    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.data.stream_loader import StreamLoader
     from rechub_cli.data.vectors import Columns
     from rechub_cli.trainers.ranking import Ranker
 
@@ -209,7 +209,7 @@ class Export:
     """
 
     def __init__(self, trained: Trained, mode: str, rows: Rows | None, batch_size: int) -> None:
-        from rechub_cli.data.loader import StreamLoader
+        from rechub_cli.data.stream_loader import StreamLoader
         from rechub_cli.data.vectors import Columns
 
         self.trained, self.mode, self.rows, self.batch_size = trained, mode, rows, batch_size

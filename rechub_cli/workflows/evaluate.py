@@ -30,7 +30,7 @@ from rechub_cli.workflows.sources import check_counts, counted, limited
 
 if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
-    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.data.stream_loader import StreamLoader
     from rechub_cli.data.tally import Tally
     from rechub_cli.spec.model import Spec
     from rechub_cli.trainers.scoring import Scored
@@ -259,7 +259,7 @@ class LabelJudge:
         return self.trained.spec.group
 
     def loader(self, rows: Rows, batch_size: int, keep: Sequence[str]) -> StreamLoader:
-        from rechub_cli.data.loader import StreamLoader
+        from rechub_cli.data.stream_loader import StreamLoader
 
         return StreamLoader(rows, self.trained.encoder, batch_size, labels=True, keep=keep)
 

@@ -134,7 +134,7 @@ class Trained:
 
     def score(self, rows: Rows, batch_size: int, keep: Sequence[str] = ()) -> Iterator[tuple[Any, Any, Any]]:
         """(scores (B, T), extras, kept columns) for each batch of raw rows."""
-        from rechub_cli.data.loader import StreamLoader
+        from rechub_cli.data.stream_loader import StreamLoader
 
         encoder = self.encoder.for_columns(rows.schema.names)
         loader = StreamLoader(rows, encoder, batch_size, keep=keep, labels=False)

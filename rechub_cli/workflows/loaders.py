@@ -43,7 +43,7 @@ def make_loaders(spec: Spec, parts: Parts, encoders: PartEncoders, cache: Path, 
             continue
         shuffle, encoder = name == "train", encoders.of(name)
         if spec.data.cache == "off":
-            from rechub_cli.data.loader import StreamLoader
+            from rechub_cli.data.stream_loader import StreamLoader
 
             rows[name] = part.count_rows()
             found[name] = StreamLoader(

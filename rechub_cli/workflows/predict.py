@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from rechub_cli.data.chunk import Rows
-    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.data.stream_loader import StreamLoader
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class RowScores:
         return self.trained.encoder.for_columns(there).columns
 
     def loader(self, rows: Rows, batch_size: int, keep: Sequence[str]) -> StreamLoader:
-        from rechub_cli.data.loader import StreamLoader
+        from rechub_cli.data.stream_loader import StreamLoader
 
         encoder = self.trained.encoder.for_columns(rows.schema.names)
         return StreamLoader(rows, encoder, batch_size, keep=keep, labels=False)

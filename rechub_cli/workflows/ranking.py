@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rechub_cli.batch import Batch
     from rechub_cli.data.chunk import Rows
-    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.data.stream_loader import StreamLoader
     from rechub_cli.trainers.ranked import Ranked
     from rechub_cli.trainers.ranking import Ranker
     from rechub_cli.workflows.evaluate import EvaluateRequest
@@ -91,8 +91,8 @@ def queries(
         DataError: a column that the model needs is not there.
     """
     from rechub_cli.data.interactions import Columns
-    from rechub_cli.data.loader import StreamLoader
     from rechub_cli.data.match import MatchEncoder, TargetRows
+    from rechub_cli.data.stream_loader import StreamLoader
 
     assert trained.catalogue is not None
     columns = Columns.of(trained.spec)

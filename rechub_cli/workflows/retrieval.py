@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rechub_cli.data.chunk import Rows
     from rechub_cli.data.encoder import Encoder
     from rechub_cli.data.interactions import Interactions
-    from rechub_cli.data.loader import StreamLoader
     from rechub_cli.data.manifest import Manifest
     from rechub_cli.data.source import Source
+    from rechub_cli.data.stream_loader import StreamLoader
     from rechub_cli.data.vectors import Columns, VectorWriter
     from rechub_cli.run.events import Events
     from rechub_cli.schema import Schema
@@ -79,8 +79,8 @@ def user_loader(
     Raises:
         DataError: a column that the model needs is missing.
     """
-    from rechub_cli.data.loader import StreamLoader
     from rechub_cli.data.match import MatchEncoder
+    from rechub_cli.data.stream_loader import StreamLoader
 
     user, there = user_column(trained), rows.schema.names
     match = MatchEncoder(encoder.for_columns(there), catalogue, None, user, seen)

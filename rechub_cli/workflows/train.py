@@ -249,7 +249,7 @@ def score_test(
     """Measure the best weights once on the test rows, and keep those rows' scores."""
     if parts.test is None:
         return {}
-    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.data.stream_loader import StreamLoader
     from rechub_cli.workflows.scoring import measure_and_write
 
     names = [spec.user, spec.item, spec.group, spec.time]
@@ -266,7 +266,7 @@ def score_test(
 
 def rehearse(job: Job) -> TrainOutcome:
     """``--dry-run``: all of it up to one batch through the model, on the first rows; nothing is written."""
-    from rechub_cli.data.loader import StreamLoader
+    from rechub_cli.data.stream_loader import StreamLoader
     from rechub_cli.run import RunWatcher
     from rechub_cli.trainers import runtime
 

@@ -13,7 +13,8 @@ from rechub_cli.batch import Batch
 from rechub_cli.data.blocks import BLOCK_ROWS, Blocks
 from rechub_cli.data.cache import build_or_open
 from rechub_cli.data.encoder import Encoder
-from rechub_cli.data.loader import Loader, StreamLoader
+from rechub_cli.data.loader import Loader
+from rechub_cli.data.stream_loader import StreamLoader
 from rechub_cli.errors import DataError
 from rechub_cli.kernels import lists
 
@@ -190,6 +191,17 @@ def test_batches_are_the_same_whoever_makes_them(cached: Any, monkeypatch: pytes
     for others in (ahead, plain):
         assert len(others) == len(made)
         assert all(same(one, other) for one, other in zip(made, others, strict=True))
+
+
+def test_an_epoch_leaves_the_rows_of_another_alone(cached: Any) -> None:
+    blocks = cached(5 * BLOCK_ROWS + 2)
+    loader = Loader(blocks, 4096, shuffle=True)
+    apart = [list(Loader(blocks, 4096, shuffle=True)), list(loader)]  # the second one's memory is there for a third
+    loader.set_position(0)
+    together = list(zip(iter(loader), iter(loader), strict=True))
+    assert all(same(one, other) for one, (other, _) in zip(apart[0], together, strict=True))
+    loader.set_position(1)
+    assert all(same(one, other) for one, (_, other) in zip(list(loader), together, strict=True))
 
 
 def test_the_thread_ends_when_the_consumer_stops(cached: Any) -> None:

@@ -13,8 +13,9 @@ from rechub_cli.data.cache import build_or_open
 from rechub_cli.data.catalogue import Catalogue
 from rechub_cli.data.encoder import Encoder
 from rechub_cli.data.interactions import Columns, Interactions
-from rechub_cli.data.loader import Loader, StreamLoader
+from rechub_cli.data.loader import Loader
 from rechub_cli.data.match import MatchEncoder, TargetRows, fit_catalogue
+from rechub_cli.data.stream_loader import StreamLoader
 from rechub_cli.errors import DataError
 
 FEATURES = {
