@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #define LINE 16 /* values that are fetched at once */
+#define FAR 24  /* rows that are fetched before they are needed: nothing else is to be done for them */
 
 typedef struct {
     const int32_t *rows;
@@ -17,8 +18,8 @@ typedef struct {
 static void take_work(const void *task, int64_t begin, int64_t end) {
     const take_t *t = task;
     for (int64_t i = begin; i < end; i++) {
-        if (i + AHEAD < t->n && t->order[i + AHEAD] >= 0 && t->order[i + AHEAD] < t->size) {
-            const int32_t *next = t->rows + t->order[i + AHEAD] * t->width;
+        if (i + FAR < t->n && t->order[i + FAR] >= 0 && t->order[i + FAR] < t->size) {
+            const int32_t *next = t->rows + t->order[i + FAR] * t->width;
             for (int64_t c = 0; c < t->width; c += LINE) PREFETCH(next + c);
         }
         if (t->order[i] < 0 || t->order[i] >= t->size) {
