@@ -84,7 +84,7 @@ class Loader:
         room = min(self._window, self.rows), self.blocks.layout.width
         memory, self._memory = self._memory or [(np.empty(room, np.int32), {}) for _ in range(2)], []
         parts: list[Block] = []
-        with contextlib.closing(prefetch(self._shuffled(epoch, step * self.batch_size, memory), 1)) as windows:
+        with contextlib.closing(prefetch(self._read_windows(epoch, step * self.batch_size, memory), 1)) as windows:
             block, starts, order = next(windows)
             for group in groups:
                 wanted = sum(group)
@@ -100,7 +100,7 @@ class Loader:
                 yield _split(batch, group)
         self._memory = memory
 
-    def _shuffled(
+    def _read_windows(
         self, epoch: int, skip: int, memory: list[_Memory]
     ) -> Iterator[tuple[Block, dict[str, np.ndarray], np.ndarray]]:
         """Each window's rows, where their values start, and the order of those that are left after ``skip`` rows.

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from rechub_cli.data.block import gather, offsets_of
-from rechub_cli.kernels import lists
+from rechub_cli.kernels import lists, loops
 
+loops.library()  # threads share the loops once torch's are known
 pytestmark = pytest.mark.skipif(lists._loops() is None, reason="no compiled loops")
 VALUES = np.arange(100, 200, dtype=np.int32)
 
