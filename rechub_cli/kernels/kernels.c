@@ -54,26 +54,29 @@ void share(void (*work)(const void *, int64_t, int64_t), const void *task, int64
 typedef struct {
     const int64_t *rows;
     const float *grads;
-    int64_t n, width;
+    int64_t n, width, apart; /* of a table's rows; floats from one row of its moments to the next */
     float *weight, *mean, *square;
     float rate, beta1, beta2, eps, decay, root; /* rate = lr / (1 - beta1^t), root = sqrt(1 - beta2^t) */
 } adam_t;
+
+INLINE void adam_fetch(const adam_t *t, int64_t i) {
+    fetch(t->weight + t->rows[i] * t->width, t->width);
+    fetch(t->mean + t->rows[i] * t->apart, t->width);
+    fetch(t->square + t->rows[i] * t->apart, t->width);
+    fetch(t->grads + i * t->width, t->width);
+}
 
 VECTORS static void adam_work(const void *task, int64_t begin, int64_t end) {
     const adam_t *t = task;
     const int64_t width = t->width;
     const float rate = t->rate, beta1 = t->beta1, beta2 = t->beta2, eps = t->eps, decay = t->decay, root = t->root;
+    for (int64_t i = begin; i < begin + AHEAD && i < end; i++) adam_fetch(t, i);
     for (int64_t i = begin; i < end; i++) {
-        if (i + AHEAD < t->n) {
-            int64_t next = t->rows[i + AHEAD] * width;
-            fetch(t->weight + next, width);
-            fetch(t->mean + next, width);
-            fetch(t->square + next, width);
-        }
+        if (i + AHEAD < end) adam_fetch(t, i + AHEAD);
         const float *restrict grad = t->grads + i * width;
         float *restrict w = t->weight + t->rows[i] * width;
-        float *restrict m = t->mean + t->rows[i] * width;
-        float *restrict v = t->square + t->rows[i] * width;
+        float *restrict m = t->mean + t->rows[i] * t->apart;
+        float *restrict v = t->square + t->rows[i] * t->apart;
         for (int64_t e = 0; e < width; e++) {
             float g = grad[e] + decay * w[e];
             m[e] = m[e] + (1 - beta1) * (g - m[e]);
@@ -84,10 +87,10 @@ VECTORS static void adam_work(const void *task, int64_t begin, int64_t end) {
 }
 
 void lazy_adam(const int64_t *rows, const float *grads, int64_t n, int64_t width, float *weight, float *mean, float *square,
-               double step, double lr, double beta1, double beta2, double eps, double decay, int threads) {
-    adam_t task = {rows, grads, n, width, weight, mean, square, (float)(lr / (1 - pow(beta1, step))), (float)beta1,
+               int64_t apart, double step, double lr, double beta1, double beta2, double eps, double decay, int threads) {
+    adam_t task = {rows, grads, n, width, apart, weight, mean, square, (float)(lr / (1 - pow(beta1, step))), (float)beta1,
                    (float)beta2, (float)eps, (float)decay, (float)sqrt(1 - pow(beta2, step))};
-    share(adam_work, &task, n, ROWS, threads);
+    share(adam_work, &task, n, 4 * ROWS, threads);
 }
 
 typedef struct {

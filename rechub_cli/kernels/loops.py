@@ -41,7 +41,7 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "causal_near": ([_at, *[_i64] * 3, _int, _at], _i64),
     "causal_forward": ([_at, *[_i64] * 4, _at, _i64, _at, _at, _int], None),
     "causal_gradients": ([_at, *[_i64] * 4, _at, _at, _i64, _at, _at, _int], None),
-    "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, *[_double] * 6, _int], None),
+    "lazy_adam": ([_at, _at, _i64, _i64, _at, _at, _at, _i64, *[_double] * 6, _int], None),
     "rowwise_adagrad": ([_at, _at, _i64, _i64, _at, _at, *[_double] * 3, _int], None),
     "rising": ([_at, _i64], _int),
     "find_rows": ([_at, _i64, _at, _i64, _at], _i64),
@@ -165,11 +165,14 @@ def lazy_adam(
     eps: float,
     weight_decay: float,
 ) -> bool:
-    """Adam in place on the distinct ``rows`` (U,) of (V, E) tensors; False where torch has to do it."""
-    loops = usable(rows, grads, weight, mean, square)
-    if loops is None or any(tensor.dtype != torch.float32 for tensor in (grads, weight, mean, square)):
+    """Adam in place on the distinct ``rows`` (U,) of (V, E) tensors; False where torch has to do it.
+
+    The rows of both moments may lie apart, as long as they are equally far from one another.
+    """
+    loops, alike = usable(rows, grads, weight), mean.stride() == square.stride() and mean.stride(1) == 1
+    if loops is None or not alike or any(tensor.dtype != torch.float32 for tensor in (grads, weight, mean, square)):
         return False
-    addresses = (weight.data_ptr(), mean.data_ptr(), square.data_ptr())
+    addresses = (weight.data_ptr(), mean.data_ptr(), square.data_ptr(), mean.stride(0))
     loops.lazy_adam(
         *(rows.data_ptr(), grads.data_ptr(), rows.numel(), grads.shape[1], *addresses),
         *(step, lr, *betas, eps, weight_decay, _threads()),

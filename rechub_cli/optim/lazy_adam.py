@@ -13,6 +13,8 @@ from rechub_cli.kernels import loops
 from rechub_cli.nn.rows import as_repeated, row_blocks, sparse_rows
 from rechub_cli.optim.uncompiled import Uncompiled
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
 
 class LazyAdam(Uncompiled):
     """Adam (Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980) on the rows that have a gradient.
@@ -51,7 +53,7 @@ class LazyAdam(Uncompiled):
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros((), device=weight.device)
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        _lay_out(state, weight, beside=grad.is_sparse and loops.usable(weight) is not None)
         loops.count_steps([state["step"]])
         tensors = (weight, state["exp_avg"], state["exp_avg_sq"])
         if not grad.is_sparse:
@@ -67,6 +69,24 @@ class LazyAdam(Uncompiled):
             _adam(their_values, parts, state["step"], options)
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.index_copy_(0, some, part)
+
+
+def _lay_out(state: dict[str, Any], weight: Tensor, *, beside: bool) -> None:
+    """Let a row's two moments lie ``beside`` each other in memory; otherwise each moment lies as the weight does.
+
+    An update of rows anywhere in a large table then reaches for two places a row and not three. torch's kernel for
+    dense gradients wants all to lie as the weight.
+    """
+    strides = (2 * weight.shape[1], 1) if beside else weight.stride()
+    kept = [state.get(name) for name in MOMENTS]
+    if all(moment is not None and moment.stride() == strides for moment in kept):
+        return
+    if beside:
+        places = weight.new_zeros(len(weight), 2, weight.shape[1]).unbind(1)
+    else:
+        places = torch.zeros_like(weight), torch.zeros_like(weight)
+    for name, moment, place in zip(MOMENTS, kept, places, strict=True):
+        state[name] = place if moment is None else place.copy_(moment)
 
 
 def _adam(grad: Tensor, tensors: Sequence[Tensor], step: Tensor, options: dict[str, Any]) -> None:

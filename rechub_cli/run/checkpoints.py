@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from rechub_cli.run.reading import (
     read_pointer,
     verified,
 )
+from rechub_cli.run.writing import save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -150,8 +150,8 @@ class Checkpoints:
             try:
                 shutil.rmtree(building, ignore_errors=True)
                 building.mkdir(parents=True)
-                _save_tensors(building / "model.safetensors", plain_state_dict(model))
-                _save_tensors(building / "state.safetensors", tensors)
+                save_tensors(building / "model.safetensors", plain_state_dict(model))
+                save_tensors(building / "state.safetensors", tensors)
                 write_text(building / "state.json", json.dumps(rest))
                 manifest = {
                     "format": 1,
@@ -191,21 +191,3 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
     if isinstance(model, torch.nn.DataParallel):
         model = model.module
     return model.state_dict()
-
-
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    seen: set[int] = set()
-    own: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        value = tensor.detach().cpu().contiguous()
-        own[key] = value.clone() if value.numel() and value.data_ptr() in seen else value  # tied weights
-        seen.add(value.data_ptr())
-    try:
-        save_file(own, path)
-    except SafetensorError as error:  # what the system refused, in words only
-        raise OSError(str(error)) from error
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())

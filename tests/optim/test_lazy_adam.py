@@ -97,6 +97,33 @@ def test_a_restored_state_goes_on_as_if_nothing_had_happened() -> None:
     assert torch.equal(weight, other)
 
 
+@pytest.mark.parametrize("size", [1, 8])
+def test_sparse_and_dense_gradients_may_take_turns(size: int) -> None:
+    ours, theirs = new_weight(size), new_weight(size)
+    lazy, reference = LazyAdam([ours], lr=0.05), torch.optim.Adam([theirs], lr=0.05)
+    for step in range(6):
+        grad = torch.randn(size, 3)
+        ours.grad = grad.clone() if step in (2, 3) else sparse(list(range(size)), grad, size)
+        theirs.grad = grad
+        lazy.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
+    for name in ("exp_avg", "exp_avg_sq"):
+        torch.testing.assert_close(lazy.state[ours][name], reference.state[theirs][name])
+
+
+def test_moments_that_lie_apart_go_on_as_if_nothing_had_happened() -> None:
+    weight, other = new_weight(6), new_weight(6)
+    one, two = LazyAdam([weight]), LazyAdam([other])
+    for step in range(4):
+        weight.grad = other.grad = sparse([step, step + 1], torch.randn(2, 3), 6)
+        one.step()
+        two.step()
+        for name, value in two.state[other].items():  # as a checkpoint gives them back
+            two.state[other][name] = value.contiguous()
+    assert torch.equal(weight, other)
+
+
 def test_schedulers_of_torch_drive_it() -> None:
     optimizer = LazyAdam([new_weight(2)], lr=1.0)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
