@@ -106,7 +106,7 @@ class Checkpoints:
         self._point(name)
         names = [other for *_, other in self._in_order()]
         for later in names[names.index(name) + 1 :]:
-            shutil.rmtree(self.folder / later, ignore_errors=True)
+            self._remove(later)
 
     def _point(self, name: str) -> None:
         """``best`` first: once ``last`` names a checkpoint, its best is in force."""
@@ -176,7 +176,16 @@ class Checkpoints:
                 kept.add(read_manifest(self.folder / name).get("best") if name else None)
         for name in self._names():
             if name not in kept:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+                self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        """It loses its name first: a kill while its files go must leave none that looks whole."""
+        unnamed = self.folder / (name if name.startswith(".") else f".{name}.tmp")
+        if unnamed.name != name:
+            shutil.rmtree(unnamed, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self.folder / name).rename(unnamed)
+        shutil.rmtree(unnamed, ignore_errors=True)
 
     def load_best(self, model: nn.Module) -> None:
         """Put the weights of the best checkpoint into ``model``."""

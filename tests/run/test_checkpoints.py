@@ -46,6 +46,26 @@ def test_the_best_of_before_stays_as_long_as_one_may_go_back_to_then(tmp_path):
     assert read_checkpoint(tmp_path, "last")["bias"].tolist() == [2.0]
 
 
+@pytest.mark.parametrize("remove", [Checkpoints.settle, lambda checkpoints: checkpoints.go_back_to("step-0000010")])
+def test_a_kill_while_one_is_removed_leaves_no_part_of_it_under_its_name(tmp_path, monkeypatch, remove):
+    for step in (10, 20, 30):
+        save(tmp_path, step, step / 10, best=step == 10)
+
+    def killed(folder, ignore_errors=False):
+        if folder.exists():
+            (folder / "manifest.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove(Checkpoints(tmp_path))
+    for name in kept(tmp_path):
+        assert name.startswith(".") or (tmp_path / "checkpoints" / name / "manifest.json").exists()
+    Checkpoints(tmp_path).settle()  # the next to look around
+    assert not any(name.startswith(".") for name in kept(tmp_path))
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "state.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("harm", ["cut", "gone"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, file, harm):
