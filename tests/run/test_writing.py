@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load_file
 
 from rechub_cli.errors import SpecError
-from rechub_cli.run.writing import PART, save_tensors
+from rechub_cli.run.writing import _TYPES, PART, save_tensors
 
 
 def test_tensors_come_back_wherever_they_lay(tmp_path):
@@ -37,6 +37,15 @@ def test_what_is_written_in_parts_is_whole(tmp_path, shape):
     loaded = load_file(tmp_path / "large.safetensors")
     assert torch.equal(loaded["a"], tensor)
     assert torch.equal(loaded["b"], tensor[..., :1])
+
+
+@pytest.mark.parametrize("name", _TYPES)
+def test_every_type_comes_back(tmp_path, name):
+    tensor = torch.tensor([1, 0, 1]).to(getattr(torch, name))
+    save_tensors(tmp_path / "typed.safetensors", {"a": tensor})
+    loaded = load_file(tmp_path / "typed.safetensors")["a"]
+    assert loaded.dtype == tensor.dtype
+    assert torch.equal(loaded.view(torch.uint8), tensor.view(torch.uint8))
 
 
 def test_nothing_at_all_is_a_file_too(tmp_path):
