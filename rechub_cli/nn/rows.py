@@ -66,6 +66,16 @@ def worth(width: int, many: bool) -> float:
     return 1.3 if many and wide and torch.backends.cpu.get_cpu_capability() == "AVX2" else 4.0
 
 
+@functools.cache
+def mixes(half: bool) -> bool:
+    """Whether products of some fields' distinct rows pay beside a dense product of the others, in bf16 if ``half``.
+
+    Where the CPU has tiles for bf16 (AMX), the dense product of all fields takes less time than bringing both together.
+    """
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return not (half and tiles is not None and tiles())
+
+
 @dataclass(frozen=True, slots=True)
 class Recurring:
     """The fields of a batch that have few distinct rows, K of F fields, as ``nn.looked_up`` takes them."""
@@ -81,18 +91,19 @@ class Recurring:
     first: Tensor  # int64 (K + 1,): where each field's rows start in `rows`
 
     @classmethod
-    def find(cls, grouped: Grouped, offsets: Tensor, width: int) -> Recurring | None:
-        """Those of the grouped ids (B, F); None where there are none, or where an id is not of its field.
+    def find(cls, grouped: Grouped, offsets: Tensor, width: int, half: bool) -> Recurring | None:
+        """Those of the grouped ids (B, F); None where none pay, or where an id is not of its field.
 
         Args:
             offsets: int64 (F,), the first row of each field, rising: their rows lie one field after the other.
             width: of a row.
+            half: the product is one of bfloat16.
         """
         rows, size = grouped.rows, grouped.order.numel() // max(offsets.numel(), 1)
         edges = [*torch.searchsorted(rows, offsets).tolist(), rows.numel()]
         least = worth(width, size >= MANY)
         few = [least * (end - start) <= size for start, end in itertools.pairwise(edges)]
-        if not size or not (all(few) or (any(few) and size >= MANY)):
+        if not size or not (all(few) or (any(few) and size >= MANY and mixes(half))):
             return None
         fields, others = ([f for f, yes in enumerate(few) if yes == wanted] for wanted in (True, False))
         mine, place = [-1] * len(few), [-1] * len(few)

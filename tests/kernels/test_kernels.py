@@ -337,6 +337,23 @@ def test_a_layer_of_any_shape_over_looked_up_rows(width, outputs, recurring, hal
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=(0.08 if half else 1e-5) * size)
 
 
+@pytest.mark.parametrize(("tiles", "half", "expected"), [(True, True, None), (True, False, [0]), (False, True, [0])])
+def test_fields_that_recur_are_not_taken_apart_where_tiles_multiply(monkeypatch, tiles, half, expected):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles, raising=False)
+    nn_rows.mixes.cache_clear()
+    try:
+        table = EmbeddingTable({"few": 10, "many": 5000}, 8)
+        starts = torch.tensor([0, 10])
+        ids = torch.stack([torch.randint(1, 10, (2000,)), torch.randint(1, 5000, (2000,))], dim=1) + starts
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            answer = table.answer(Request(ids.int()), for_linear=True, apart=starts)
+            of_few = table.answer(Request(ids[:, :1].int()), for_linear=True, apart=starts[:1])
+    finally:
+        nn_rows.mixes.cache_clear()
+    assert of_few.recurring.fields == [0]
+    assert (answer.recurring.fields if answer.recurring else None) == expected
+
+
 def test_a_layer_over_more_distinct_rows_than_a_core_keeps_products_of(monkeypatch):
     torch.manual_seed(4)
     monkeypatch.setattr(nn_rows, "worth", lambda width, many: 1.0)  # whatever the processor prefers
