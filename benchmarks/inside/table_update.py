@@ -58,7 +58,7 @@ def drawn(own: int) -> list[torch.Tensor]:
     return [torch.from_numpy((ids + first).astype(np.int32)) for ids in draws]
 
 
-runtime.prepare()
+runtime.prepare_training()
 found: dict[str, float] = {}
 for size in sys.argv[1:]:
     found |= measured(int(size))

@@ -228,11 +228,9 @@ class EmbeddingTable(nn.Module):
                 may then be answered by their distinct rows.
         """
         if self._by_loops(request):
-            half, recurring = autocasts_to_bf16(), None
-            if apart is not None:
-                recurring = Recurring.find(request.grouped()[0], apart, self.dim, half)
-            answered = _Fields.apply(self.weight, request, self, half and for_linear, interact, recurring)
-            fields, interaction, rows = answered
+            half = for_linear and autocasts_to_bf16()
+            recurring = None if apart is None else Recurring.find(request.grouped()[0], apart, self.dim, half)
+            fields, interaction, rows = _Fields.apply(self.weight, request, self, half, interact, recurring)
             return Answer(fields, self.weight.new_empty(0, self.dim), interaction, recurring, rows)
         return Answer(*_Listed.apply(self.weight, request, self))
 

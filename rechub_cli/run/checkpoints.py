@@ -180,12 +180,15 @@ class Checkpoints:
 
     def _remove(self, name: str) -> None:
         """It loses its name first: a kill while its files go must leave none that looks whole."""
-        unnamed = self.folder / (name if name.startswith(".") else f".{name}.tmp")
-        if unnamed.name != name:
+        folder = self.folder / name
+        if not name.startswith("."):
+            unnamed = self.folder / f".{name}.tmp"
             shutil.rmtree(unnamed, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                (self.folder / name).rename(unnamed)
-        shutil.rmtree(unnamed, ignore_errors=True)
+            try:
+                folder = folder.rename(unnamed)
+            except OSError:
+                return
+        shutil.rmtree(folder, ignore_errors=True)
 
     def load_best(self, model: nn.Module) -> None:
         """Put the weights of the best checkpoint into ``model``."""
