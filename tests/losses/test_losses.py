@@ -50,5 +50,19 @@ def test_weights_count_like_repeated_rows_whatever_their_scale(loss):
 
 
 @pytest.mark.parametrize("loss", [bce, mse])
+def test_rows_that_weigh_the_same_give_the_loss_and_the_gradient_of_rows_without_weights(loss):
+    values, labels = tensor([[0.3], [-2.0], [1.5]], requires_grad=True), tensor([[1.0], [0.0], [0.25]])
+    plain, weighed = loss(values, labels), loss(values, labels, tensor([2.0, 2.0, 2.0]))
+    assert plain.item() == pytest.approx(weighed.item())
+    gradients = (torch.autograd.grad(each, values)[0].ravel().tolist() for each in (plain, weighed))
+    assert next(gradients) == pytest.approx(next(gradients))
+
+
+@pytest.mark.parametrize("loss", [bce, mse])
+def test_no_rows_give_zero(loss):
+    assert loss(torch.zeros(0, 1), torch.zeros(0, 1)).item() == 0.0
+
+
+@pytest.mark.parametrize("loss", [bce, mse])
 def test_half_precision_values_give_a_float32_loss(loss):
     assert loss(tensor([[0.3]], dtype=torch.bfloat16), tensor([[1.0]])).dtype == torch.float32
